@@ -12,13 +12,13 @@ namespace bitgrid {
 
 // The seven weight matrices of a decoder layer, in the order in which a layer uses them.
 enum class Linear : std::uint8_t { q, k, v, o, gate, up, down };
-constexpr std::array kLinears = {Linear::q,    Linear::k,  Linear::v,   Linear::o,
+inline constexpr std::array kLinears = {Linear::q,    Linear::k,  Linear::v,   Linear::o,
                                  Linear::gate, Linear::up, Linear::down};
 constexpr int kLinearCount = 7;
 
 // An input that linears share. A layer is four segments, each ending at a tap.
 enum class Tap : std::uint8_t { attention_input, attention_output, mlp_input, mlp_hidden };
-constexpr std::array kTaps = {Tap::attention_input, Tap::attention_output, Tap::mlp_input, Tap::mlp_hidden};
+inline constexpr std::array kTaps = {Tap::attention_input, Tap::attention_output, Tap::mlp_input, Tap::mlp_hidden};
 
 std::string_view linear_name(Linear linear);  // "self_attn.q_proj", as in the checkpoint
 std::span<const Linear> linears_of(Tap tap);  // {q, k, v}, {o}, {gate, up}, {down}
