@@ -10,9 +10,6 @@
 #include "kernels/error.hpp"
 
 namespace bitgrid::dist {
-namespace {
-
-// How many ticks had come.
 int take_ticks(const Comm& comm, int from, int forward_to) {
   const MPI_Comm handle = MPI_Comm_f2c(comm.mpi_handle());
   for (int taken = 0;; ++taken) {
@@ -23,8 +20,6 @@ int take_ticks(const Comm& comm, int from, int forward_to) {
     tick(comm, forward_to);
   }
 }
-
-}  // namespace
 
 void tick(const Comm& comm, int to) {
   if (to < 0) return;

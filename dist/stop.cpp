@@ -47,6 +47,10 @@ bool StopRequest::requested() {
   return requested_;
 }
 
+void StopRequest::raise() {
+  if (!requested()) tell();
+}
+
 void StopRequest::close() {
   if (closed_) return;
   closed_ = true;

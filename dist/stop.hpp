@@ -18,6 +18,7 @@ class StopRequest {
   StopRequest(const StopRequest&) = delete;
   StopRequest& operator=(const StopRequest&) = delete;
   bool requested();  // not collective; cheap
+  void raise();      // as if a signal had come: this rank has found that the run cannot go on
   void close();      // collective: takes in what is still on its way
 
  private:
