@@ -2,9 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <string>
 #include <vector>
 
 #include "kernels/error.hpp"
@@ -45,9 +46,7 @@ class Adapter final : public nlohmann::json_sax<nlohmann::json> {
   bool end_object() override { return close(); }
   bool end_array() override { return close(); }
   bool key(string_t& name) override {
-    if (!keys_.back().insert(name).second)
-      throw InputError(
-          fmt::format("{}: the key {} appears twice in one object", file_, quote(name)));
+    keys_.push_back(name);
     events_.key(name);
     return true;
   }
@@ -62,12 +61,18 @@ class Adapter final : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   void open() {
-    if (keys_.size() == static_cast<std::size_t>(limits_.depth))
+    if (first_key_.size() == static_cast<std::size_t>(limits_.depth))
       throw InputError(fmt::format("{}: JSON nested deeper than {} levels", file_, limits_.depth));
-    keys_.emplace_back();
+    first_key_.push_back(keys_.size());
   }
   bool close() {
-    keys_.pop_back();
+    const auto first = keys_.begin() + static_cast<std::ptrdiff_t>(first_key_.back());
+    std::sort(first, keys_.end());
+    if (const auto twice = std::adjacent_find(first, keys_.end()); twice != keys_.end())
+      throw InputError(
+          fmt::format("{}: the key {} appears twice in one object", file_, quote(*twice)));
+    keys_.erase(first, keys_.end());
+    first_key_.pop_back();
     events_.end();
     return true;
   }
@@ -75,7 +80,8 @@ class Adapter final : public nlohmann::json_sax<nlohmann::json> {
   const std::string& file_;
   const JsonLimits& limits_;
   JsonEvents& events_;
-  std::vector<std::set<std::string>> keys_;  // of the open objects; empty for an array
+  std::vector<std::string> keys_;       // of the open objects, the outermost first
+  std::vector<std::size_t> first_key_;  // of each open object or array, into keys_
 };
 
 // The position of the first byte that is not part of valid UTF-8 (RFC 3629), or npos.

@@ -30,8 +30,9 @@ struct JsonLimits {
 };
 
 // Reads JSON that nobody vouches for. Throws InputError ("FILE: rule") for anything but one value
-// in valid UTF-8 and JSON whitespace around it, for an object with a key twice and for nesting
-// beyond the limit. Needs memory for the keys of the open objects, nothing else.
+// in valid UTF-8 and JSON whitespace around it, for an object with a key twice (noticed at the
+// object's end) and for nesting beyond the limit. Needs memory for the keys of the open objects,
+// nothing else.
 void read_json(std::string_view text, const std::string& file, const JsonLimits& limits,
                JsonEvents& events);
 

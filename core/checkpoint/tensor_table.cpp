@@ -89,10 +89,8 @@ class Merger {
   std::string unmapped_;
 };
 
-std::string shape_text(std::span<const std::uint64_t> shape) {
-  std::string text;
-  for (const auto n : shape) text += (text.empty() ? "" : ", ") + std::to_string(n);
-  return "[" + text + "]";
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
 // Takes the expected tensors out of a table one by one, so that a configuration with absurd numbers
@@ -154,10 +152,6 @@ TensorTable open_weight_files(const std::string& directory) {
 
 void keep_llama_tensors(TensorTable& table, const LlamaConfig& config,
                         const std::string& directory) {
-  std::int64_t ignored = 0;
-  if (__builtin_mul_overflow(config.head_count, config.head_size, &ignored) ||
-      __builtin_mul_overflow(config.kv_head_count, config.head_size, &ignored))
-    throw InputError(directory + "/config.json: the sizes of the attention do not fit 64 bits");
   const auto size = [](std::int64_t n) { return static_cast<std::uint64_t>(n); };
   const auto hidden = size(config.hidden_size);
   const std::vector<std::uint64_t> vocab_by_hidden = {size(config.vocab_size), hidden};
