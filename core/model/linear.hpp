@@ -20,6 +20,8 @@ constexpr int kLinearCount = 7;
 enum class Tap : std::uint8_t { attention_input, attention_output, mlp_input, mlp_hidden };
 inline constexpr std::array kTaps = {Tap::attention_input, Tap::attention_output, Tap::mlp_input, Tap::mlp_hidden};
 
+constexpr int kTapCount = 4;
+
 std::string_view linear_name(Linear linear);  // "self_attn.q_proj", as in the checkpoint
 std::span<const Linear> linears_of(Tap tap);  // {q, k, v}, {o}, {gate, up}, {down}
 std::int64_t linear_rows(const LlamaConfig& config, Linear linear);  // out

@@ -1,0 +1,13 @@
+#include "kernels/cuda_backend.hpp"
+
+#include <string>
+
+#include "kernels/error.hpp"
+
+namespace bitgrid::cuda {
+
+void cuda_unavailable(const char* operation) {
+  throw Error("CUDA backend not loaded: " + std::string(operation) + " needs it");
+}
+
+}  // namespace bitgrid::cuda

@@ -1,0 +1,11 @@
+#include "kernels/cuda_backend.hpp"
+#include "kernels/rope.hpp"
+
+namespace bitgrid::cuda {
+
+void rope(void*, MatrixView<float>, std::int64_t, MatrixView<const float>,
+          MatrixView<const float>) {
+  cuda_unavailable("rope");
+}
+
+}  // namespace bitgrid::cuda
