@@ -28,12 +28,16 @@ int terminal_width() {
 }
 
 std::string bar(std::int64_t done, std::int64_t count, int width) {
-  const double share = count > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(count), 0.0, 1.0) : 0;
+  const double share =
+      count > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(count), 0.0, 1.0) : 0;
   const int full = static_cast<int>(share * width);
-  return " [" + std::string(static_cast<std::size_t>(full), '#') + std::string(static_cast<std::size_t>(width - full), '-') + "]";
+  return " [" + std::string(static_cast<std::size_t>(full), '#') +
+         std::string(static_cast<std::size_t>(width - full), '-') + "]";
 }
 
-std::string after_comma(std::string_view text) { return text.empty() ? "" : ", " + std::string(text); }
+std::string after_comma(std::string_view text) {
+  return text.empty() ? "" : ", " + std::string(text);
+}
 
 }  // namespace
 
@@ -49,10 +53,16 @@ std::string duration_text(double seconds) {
   return fmt::format("{} d {} h", hours / 24, hours % 24);
 }
 
-Progress::Progress(bool terminal, std::ostream& out) : Progress(terminal, out, steady_now, terminal_width) {}
+Progress::Progress(bool terminal, std::ostream& out)
+    : Progress(terminal, out, steady_now, terminal_width) {}
 
-Progress::Progress(bool terminal, std::ostream& out, std::function<double()> now, std::function<int()> width)
-    : terminal_(terminal), out_(out), now_(std::move(now)), width_(std::move(width)), started_s_(now_()) {}
+Progress::Progress(bool terminal, std::ostream& out, std::function<double()> now,
+                   std::function<int()> width)
+    : terminal_(terminal),
+      out_(out),
+      now_(std::move(now)),
+      width_(std::move(width)),
+      started_s_(now_()) {}
 
 Progress::~Progress() { finish(); }
 
@@ -102,8 +112,8 @@ void Progress::draw(bool even_if_recent) {
   shown_ = true;
 }
 
-// "3/17 cells [###---]  gptq-w4-g32  layer 3/4 [####--]  1 min 20 s left", in less than `width` columns: a full line
-// would wrap. What is too much goes, least important first: bars, time, name.
+// "3/17 cells [###---]  gptq-w4-g32  layer 3/4 [####--]  1 min 20 s left", in less than `width`
+// columns: a full line would wrap. What is too much goes, least important first: bars, time, name.
 std::string Progress::bar_line(int width) const {
   constexpr int kBarMin = 6, kBarMax = 30;
   const int room = std::max(width - 1, 0);
@@ -128,9 +138,11 @@ std::string Progress::bar_line(int width) const {
 // Cells kept from an earlier run shorten what is left without being measured.
 double Progress::left_s() const {
   if (layers_measured_ == 0) return std::nan("");
-  std::int64_t left = (last_.cell_count - static_cast<std::int64_t>(finished_.size())) * last_.layer_count;
+  std::int64_t left =
+      (last_.cell_count - static_cast<std::int64_t>(finished_.size())) * last_.layer_count;
   for (const auto& [cell, layers] : layers_) left -= std::min(layers, last_.layer_count);
-  return (now_() - started_s_) / static_cast<double>(layers_measured_) * static_cast<double>(std::max<std::int64_t>(left, 0));
+  return (now_() - started_s_) / static_cast<double>(layers_measured_) *
+         static_cast<double>(std::max<std::int64_t>(left, 0));
 }
 
 }  // namespace bitgrid

@@ -14,16 +14,16 @@ std::string duration_text(double seconds);
 
 // Something that has ended: a layer of a cell, or a cell (then layer does not matter).
 struct ProgressEvent {
-  std::string cell;                              // its name
-  std::int64_t cell_index = 0, cell_count = 1;   // index from 0
-  std::int64_t layer = 0, layer_count = 1;       // layer from 0
-  double seconds = 0;                            // that it took
-  std::string text;                              // what is worth saying: "loss 12.3"; may be empty
+  std::string cell;                             // its name
+  std::int64_t cell_index = 0, cell_count = 1;  // index from 0
+  std::int64_t layer = 0, layer_count = 1;      // layer from 0
+  double seconds = 0;                           // that it took
+  std::string text;                             // what is worth saying: "loss 12.3"; may be empty
 };
 
-// Tells whoever waits how far a sweep is. On a terminal one line is redrawn in place, at most ten times a second; in a file
-// there is one line per finished layer and cell, without clock times, so that two logs can be compared.
-// Used by rank 0, from one thread.
+// Tells whoever waits how far a sweep is. On a terminal one line is redrawn in place, at most ten
+// times a second; in a file there is one line per finished layer and cell, without clock times, so
+// that two logs can be compared. Used by rank 0, from one thread.
 class Progress {
  public:
   Progress(bool terminal, std::ostream& out);
@@ -35,9 +35,10 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void layer_done(const ProgressEvent& event);
-  void cell_done(const ProgressEvent& event);  // finished, failed or kept from an earlier run: text says which
-  void note(std::string_view text);            // a line of its own
-  void finish();                               // leaves no bar behind; further events start a new one
+  void cell_done(
+      const ProgressEvent& event);  // finished, failed or kept from an earlier run: text says which
+  void note(std::string_view text);  // a line of its own
+  void finish();                     // leaves no bar behind; further events start a new one
 
  private:
   void line(std::string_view text);
@@ -51,7 +52,7 @@ class Progress {
   std::function<double()> now_;
   std::function<int()> width_;
 
-  ProgressEvent last_;                                    // what the bars show
+  ProgressEvent last_;                                     // what the bars show
   std::unordered_map<std::int64_t, std::int64_t> layers_;  // layers done, by unfinished cell
   std::unordered_map<std::int64_t, bool> finished_;        // cells
   double started_s_;

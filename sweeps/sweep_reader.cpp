@@ -10,17 +10,14 @@
 namespace bitgrid {
 
 std::string SweepSource::where(int line) const {
-  if (line < 0) return "--set " + set.at(static_cast<std::size_t>(-line - 1));
+  if (line < 0) return "--set " + one_line(set.at(static_cast<std::size_t>(-line - 1)));
   return line > 0 ? fmt::format("{}:{}", file, line) : file;
 }
 
 void SweepSource::fail(int line, std::string_view message) const {
   // Messages quote the file, and a hostile file is not to write several lines or megabytes of them.
   constexpr std::size_t kBytesMax = 2000;
-  std::string text = fmt::format("{}: {}", where(line), message.substr(0, kBytesMax));
-  std::replace_if(
-      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
-  throw InputError(text);
+  throw InputError(one_line(fmt::format("{}: {}", where(line), message.substr(0, kBytesMax))));
 }
 
 void SweepSource::fail_kind(std::string_view label, std::string_view expected,
@@ -100,9 +97,7 @@ std::string SectionReader::text(std::string_view key, const TomlValue& value) co
   if (text->empty()) fail(key, value, "expected a string that is not empty");
   if (text->size() > kBytesMax)
     fail(key, value, fmt::format("expected a string of at most {} bytes", kBytesMax));
-  if (std::any_of(text->begin(), text->end(),
-                  [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
-    fail(key, value, "expected a string without control characters");
+  if (one_line(*text) != *text) fail(key, value, "expected a string without control characters");
   return *text;
 }
 

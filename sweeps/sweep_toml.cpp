@@ -161,17 +161,13 @@ TomlValue::Table parse_toml(std::string_view text, const std::string& file) {
   try {
     return Converter(file, 0).convert_table(toml::parse(text), 0);
   } catch (const toml::parse_error& e) {
-    std::string what(e.description());
-    std::replace_if(
-        what.begin(), what.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
-    throw InputError(fmt::format("{}:{}: {}", file, e.source().begin.line, what));
+    throw InputError(
+        one_line(fmt::format("{}:{}: {}", file, e.source().begin.line, e.description())));
   }
 }
 
 TomlValue parse_toml_value(const std::string& text, int line, const std::string& where) {
-  const auto control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
-  if (std::any_of(text.begin(), text.end(), control))
-    throw InputError(where + ": control characters in the value");
+  if (one_line(text) != text) throw InputError(where + ": control characters in the value");
   const auto parse = [&](const std::string& value) {
     const std::string document = "value = " + value;
     if (document.size() > kTextBytesMax) throw InputError(where + ": the value is too long");
@@ -204,15 +200,18 @@ std::string toml_quote(std::string_view text) {
   return out + '"';
 }
 
+std::string one_line(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  return text;
+}
+
 std::string quote_for_message(std::string_view text) {
   constexpr std::size_t kMax = 80;
   std::size_t size = std::min(text.size(), kMax);
   // Not in the middle of a character: behind the cut there must not be a UTF-8 continuation byte.
   while (size > 0 && size < text.size() && (text[size] & 0xC0) == 0x80) --size;
-  std::string out = "'";
-  for (const char c : text.substr(0, size))
-    out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  return out + (size < text.size() ? "…'" : "'");
+  return "'" + one_line(std::string(text.substr(0, size))) + (size < text.size() ? "…'" : "'");
 }
 
 }  // namespace bitgrid

@@ -49,6 +49,8 @@ TomlValue parse_toml_value(const std::string& text, int line, const std::string&
 // A TOML basic string, quotes included.
 std::string toml_quote(std::string_view text);
 
+// Control characters become '?'.
+std::string one_line(std::string text);
 // For messages: 'text' on one line, cut where it is long.
 std::string quote_for_message(std::string_view text);
 
