@@ -7,7 +7,8 @@
 namespace bitgrid::cuda {
 
 void cuda_unavailable(const char* operation) {
-  throw Error("CUDA backend not loaded: " + std::string(operation) + " needs it");
+  throw Error("CUDA backend not loaded: operation '" + std::string(operation) +
+              "' runs on the CPU only");
 }
 
 }  // namespace bitgrid::cuda

@@ -2,7 +2,7 @@
 
 namespace bitgrid::cuda {
 
-// Throws Error saying which operation was asked for and that no CUDA backend is loaded.
+// Throws Error: the operation has no CUDA side in this process, and why.
 [[noreturn]] void cuda_unavailable(const char* operation);
 
 }  // namespace bitgrid::cuda
