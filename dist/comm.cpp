@@ -22,18 +22,23 @@ struct Comm::State {
 
 namespace {
 
-// Before more than this is moved all ranks meet: from then on a wait is for bytes only, no longer
-// for somebody, and its pauses stay short.
-constexpr std::int64_t kSmallBytes = std::int64_t{1} << 20;
-
-void finish(const Comm& comm, MPI_Request request, const char* what) {
-  Waiting waiting(comm, what);
+void finish(const Comm& comm, MPI_Request request, const char* what,
+            Waiting::For waited_for = Waiting::For::somebody) {
+  Waiting waiting(comm, what, waited_for);
   for (;;) {
     int done = 0;
     MPI_Test(&request, &done, MPI_STATUS_IGNORE);
     if (done) return;
     waiting.pause();
   }
+}
+
+// Collective. Before much is moved all ranks meet: from then on a wait is for bytes.
+Waiting::For meet_before(const Comm& comm, std::int64_t bytes, const char* what) {
+  constexpr std::int64_t kSmallBytes = std::int64_t{1} << 20;
+  if (bytes <= kSmallBytes) return Waiting::For::somebody;
+  comm.barrier(what);
+  return Waiting::For::bytes;
 }
 
 std::int64_t all_reduce(const Comm& comm, std::int64_t value, MPI_Op op, const char* what) {
@@ -106,13 +111,13 @@ void Comm::barrier(const char* what) const {
 void Comm::broadcast(std::span<std::byte> bytes, int root, const char* what) const {
   BITGRID_ASSERT(root >= 0 && root < size());
   if (size() == 1) return;
-  if (std::ssize(bytes) > kSmallBytes) barrier(what);
+  const auto waited_for = meet_before(*this, std::ssize(bytes), what);
   for (std::size_t at = 0; at < bytes.size();) {
     const std::size_t count = std::min<std::size_t>(bytes.size() - at, piece_bytes());
     MPI_Request request;
     MPI_Ibcast(bytes.data() + at, static_cast<int>(count), MPI_BYTE, root, state_->handle,
                &request);
-    finish(*this, request, what);
+    finish(*this, request, what, waited_for);
     at += count;
   }
 }
@@ -137,12 +142,12 @@ void Comm::all_gather_in_place(std::span<std::byte> bytes, std::span<const std::
   }
   BITGRID_ASSERT(at == std::ssize(bytes));
   if (size() == 1) return;
-  if (at > kSmallBytes) barrier(what);
+  const auto waited_for = meet_before(*this, at, what);
   // As many broadcasts at once as make up one piece.
   std::vector<MPI_Request> flying;
   std::int64_t flying_bytes = 0;
   const auto land = [&] {
-    for (const MPI_Request request : flying) finish(*this, request, what);
+    for (const MPI_Request request : flying) finish(*this, request, what, waited_for);
     flying.clear();
     flying_bytes = 0;
   };

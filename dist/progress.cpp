@@ -38,7 +38,9 @@ void receive_with_ticks(const Comm& comm, std::span<std::byte> bytes, int from, 
   while (left > 0) {
     const bool is_alive = take_ticks(comm, from, forward_to) > 0;
     const std::int64_t before = std::exchange(left, message.pieces_left());
-    if (is_alive || left < before) {
+    if (left < before) {
+      waiting.restart(Waiting::For::bytes);
+    } else if (is_alive) {
       waiting.restart();
     } else {
       waiting.pause();

@@ -100,15 +100,16 @@ std::int64_t Transfer::pieces_left() {
   return std::ssize(requests) - static_cast<std::int64_t>(state_->ended);
 }
 
-void Transfer::wait(const char* what) {
+void Transfer::wait(const char* what, bool other_is_there) {
   std::int64_t left = pieces_left();
   if (left == 0) return;
-  Waiting waiting(*state_->comm, fmt::format("{} ({} rank {})", what, state_->sends ? "to" : "from",
-                                             state_->peer));
+  Waiting waiting(*state_->comm,
+                  fmt::format("{} ({} rank {})", what, state_->sends ? "to" : "from", state_->peer),
+                  other_is_there ? Waiting::For::bytes : Waiting::For::somebody);
   while (left > 0) {
     waiting.pause();
     const std::int64_t before = std::exchange(left, pieces_left());
-    if (left < before) waiting.restart();
+    if (left < before) waiting.restart(Waiting::For::bytes);
   }
 }
 

@@ -22,7 +22,9 @@ class Transfer {
 
   std::int64_t pieces_left();  // polls; never waits
   bool done() { return pieces_left() == 0; }
-  void wait(const char* what);  // with the communicator's deadline
+  // With the communicator's deadline. After the first piece, and from the start if the other rank
+  // is known to be there, the wait is for bytes and not for somebody.
+  void wait(const char* what, bool other_is_there = false);
 
  private:
   struct State;

@@ -88,7 +88,7 @@ class Incoming {
   // The next message; valid until the call after the next one.
   std::span<const float> next() {
     const std::size_t i = taken_++;
-    transfers_[i % 2]->wait(kWhat);
+    transfers_[i % 2]->wait(kWhat, i > 0);
     transfers_[i % 2].reset();
     start(i + 1);
     return {buffers_[i % 2].data(), static_cast<std::size_t>(messages_[i].count)};
@@ -165,7 +165,7 @@ void tree_reduce_sum(const Comm& replicas, std::int64_t shards, std::vector<Part
       }
     }
   });
-  for (Transfer& transfer : outgoing) transfer.wait(kWhat);
+  for (Transfer& transfer : outgoing) transfer.wait(kWhat, true);
 }
 
 }  // namespace bitgrid::dist

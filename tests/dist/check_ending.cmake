@@ -1,7 +1,11 @@
 # cmake -DCODE=3 -DLINE=regex -DSECONDS=10 -P check_ending.cmake -- command…
 # Fails unless the command ends with that exit code in that time and prints exactly one line that
-# starts with "bitgrid: ", one that matches the regular expression. CODE=nonzero: any but 0.
-# SAYS=regex: another thing that it must have printed.
+# starts with "bitgrid: " and matches the regular expression; no such line if that is empty.
+# CODE=nonzero: any but 0. LINES=2: two lines, one of which matches. SAYS=regex: another thing that
+# it must have printed.
+if(NOT LINES)
+  set(LINES 1)
+endif()
 set(command "")
 set(seen FALSE)
 foreach(i RANGE ${CMAKE_ARGC})
@@ -22,8 +26,8 @@ string(REPLACE ";" "," all "${all}")
 string(REGEX MATCHALL "(^|\n)bitgrid: [^\n]*" lines "${all}")
 list(LENGTH lines count)
 if(LINE)
-  if(NOT count EQUAL 1 OR NOT "${lines}" MATCHES "${LINE}")
-    message(FATAL_ERROR "expected one line that matches \"${LINE}\"; got:\n${all}")
+  if(NOT count EQUAL LINES OR NOT "${lines}" MATCHES "${LINE}")
+    message(FATAL_ERROR "expected ${LINES} line(s), matching \"${LINE}\"; got:\n${all}")
   endif()
 elseif(NOT count EQUAL 0)
   message(FATAL_ERROR "expected no line of bitgrid's; got:\n${all}")

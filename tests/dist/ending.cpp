@@ -77,8 +77,9 @@ void run(std::string_view how, const Comm& world, bool is_last) {
 int main(int argc, char** argv) {
   init(&argc, &argv);
   if (argc < 2) return 2;
-  const Comm world = Comm::world(std::chrono::seconds(1));
   const std::string_view how = argv[1];
+  const bool meets_deadline = how.starts_with("deadline");
+  const Comm world = Comm::world(std::chrono::seconds(meets_deadline ? 1 : 60));
   run(how, world, world.rank() == world.size() - 1);
   finalize();
   return 0;
