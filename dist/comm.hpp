@@ -4,34 +4,33 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "dist/launch.hpp"
+#include "kernels/error.hpp"
+
 namespace bitgrid::dist {
 
-// Whether this process was started by mpirun or srun with MPI. Without a launcher bitgrid never calls MPI: one rank.
-// Throws InputError when srun started several tasks without PMIx, which would be several runs on one output.
-bool launched_by_mpi();
-
-// MPI for the life of the process; a no-op without a launcher. init installs the terminate handler and the abort handler
-// (MPI_Abort), so that a rank that dies of an uncaught exception ends the job instead of leaving the others waiting.
-void init(int* argc, char*** argv);
-void finalize();  // collective; on the success path only
-
-// A communicator. Calls marked collective must be made by all its ranks in the same order. Every wait has a deadline:
-// past it the job is aborted with one line that says what was waited for, for how long and where (exit code 3).
+// A communicator. Calls marked collective must be made by all its ranks in the same order. Every
+// wait has a deadline: past it the job is aborted with one line that says what was waited for, for
+// how long and where (exit code 3).
 class Comm {
  public:
-  static Comm world(std::chrono::duration<double> deadline);  // without a launcher: the only rank
+  // Not collective. Without a launcher: the only rank.
+  static Comm world(std::chrono::duration<double> deadline);
   Comm(Comm&&) noexcept;
   Comm& operator=(Comm&&) noexcept;
-  ~Comm();           // frees nothing that is collective
-  void close();      // collective
+  ~Comm();       // frees nothing that is collective
+  void close();  // collective
 
   int rank() const;
   int size() const;
+  int world_rank() const;  // the one to show people
+  std::chrono::duration<double> deadline() const;
   void set_deadline(std::chrono::duration<double> deadline);
   Comm split(int color, int key) const;  // collective
 
@@ -39,16 +38,26 @@ class Comm {
   void barrier(const char* what) const;
   void broadcast(std::span<std::byte> bytes, int root, const char* what) const;
   std::string broadcast_text(const std::string& text, int root, const char* what) const;
-  // Rank r contributes counts[r] bytes, which lie at offset sum(counts[0…r)) of `bytes` on every rank; afterwards all of
-  // `bytes` is there on every rank.
-  void all_gather_in_place(std::span<std::byte> bytes, std::span<const std::int64_t> counts, const char* what) const;
-  std::vector<std::string> gather_text(const std::string& text, int root, const char* what) const;  // empty elsewhere
+  // Rank r contributes counts[r] bytes, which lie at offset sum(counts[0…r)) of `bytes` on every
+  // rank; afterwards all of `bytes` is there on every rank.
+  void all_gather_in_place(std::span<std::byte> bytes, std::span<const std::int64_t> counts,
+                           const char* what) const;
+  // One text per rank on root; empty elsewhere.
+  std::vector<std::string> gather_text(const std::string& text, int root, const char* what) const;
   std::int64_t all_max(std::int64_t value, const char* what) const;
   std::int64_t all_sum(std::int64_t value, const char* what) const;
 
-  // Point to point, blocking with the deadline; messages between two ranks with one tag keep their order.
+  // Point to point, blocking with the deadline; messages between two ranks with one tag keep their
+  // order. Tags are 0 … kTagCount − 1, and `to` and `from` are other ranks: a rank does not write
+  // to itself.
+  static constexpr int kTagCount = 32000;
   void send(std::span<const std::byte> bytes, int to, int tag, const char* what) const;
   void receive(std::span<std::byte> bytes, int from, int tag, const char* what) const;
+
+  // The MPI_Comm as the integer that MPI_Comm_c2f gives, so that mpi.h stays in the sources. Only
+  // where there is MPI.
+  bool has_mpi() const;
+  int mpi_handle() const;
 
  private:
   struct State;
@@ -56,24 +65,17 @@ class Comm {
   std::unique_ptr<State> state_;
 };
 
-// Runs fn and keeps an Error, and only that, as text. Nothing inside may be collective. RunError and InputError too.
+// What ended on one rank, as it crosses ranks.
 struct Failure {
   std::string what;
   bool ends_run = false;  // RunError: the run cannot go on
+  bool operator==(const Failure&) const = default;
 };
+
+// Runs fn and keeps an Error (InputError and RunError are Errors) or a lack of memory, and only
+// those, as text. Nothing inside may be collective.
 template <class Fn>
-std::optional<Failure> attempt(Fn&& fn);
-
-// Collective: nothing if no rank failed; else, on every rank, the failure of the lowest failing rank (one that ends the
-// run wins). With more than one rank the text starts with "rank 3: ".
-std::optional<Failure> agree(const Comm& comm, const std::optional<Failure>& failure);
-
-}  // namespace bitgrid::dist
-
-#include "kernels/error.hpp"
-
-template <class Fn>
-std::optional<bitgrid::dist::Failure> bitgrid::dist::attempt(Fn&& fn) {
+std::optional<Failure> attempt(Fn&& fn) {
   try {
     fn();
   } catch (const RunError& e) {
@@ -85,3 +87,10 @@ std::optional<bitgrid::dist::Failure> bitgrid::dist::attempt(Fn&& fn) {
   }
   return std::nullopt;
 }
+
+// Collective: nothing if no rank failed; else, on every rank, the failure of the lowest failing
+// rank (one that ends the run wins). With more than one rank the text starts with "rank 3: ",
+// counted in the world.
+std::optional<Failure> agree(const Comm& comm, const std::optional<Failure>& failure);
+
+}  // namespace bitgrid::dist

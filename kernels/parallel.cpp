@@ -77,4 +77,6 @@ int parallel_thread_index() {
   return inside_loop ? tbb::this_task_arena::current_thread_index() : 0;
 }
 
+bool inside_parallel_loop() { return inside_loop; }
+
 }  // namespace bitgrid

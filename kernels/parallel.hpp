@@ -29,5 +29,6 @@ void parallel_for(const Place& place, std::int64_t count, const std::function<vo
 
 // The index of the calling thread in the running loop, 0 … place_threads − 1; 0 outside. For per-thread scratch.
 int parallel_thread_index();
+bool inside_parallel_loop();
 
 }  // namespace bitgrid

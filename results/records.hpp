@@ -11,26 +11,27 @@
 
 namespace bitgrid::results {
 
-// What is stored, as plain values. results/schema.md says where each lies in the HDF5 files. Fields under "not compared"
-// (times, hosts) are left out of `bitgrid diff`.
+// What is stored, as plain values. results/schema.md says where each lies in the HDF5 files. Fields
+// under "not compared" (times, hosts) are left out of `bitgrid diff`.
 
 // What identifies a cell, and where it came from.
 struct CellHeader {
-  std::string name;                      // "gptq-w4-g32-order=none"
-  std::string key;                       // SHA-256 of recipe, calibration fingerprint and shards
+  std::string name;  // "gptq-w4-g32-order=none"
+  std::string key;   // SHA-256 of recipe, calibration fingerprint and shards
   Recipe recipe;
-  std::string method_title;              // "GPTQ"
+  std::string method_title;  // "GPTQ"
   std::string model_fingerprint;
-  std::string calibration;               // "c4, 64 x 256, seed 0"; "" where the recipe uses none
-  std::string calibration_fingerprint;   // of the windows' ids; "" where the recipe uses none
+  std::string calibration;              // "c4, 64 x 256, seed 0"; "" where the recipe uses none
+  std::string calibration_fingerprint;  // of the windows' ids; "" where the recipe uses none
   std::int64_t shards = 0;
   std::int64_t seed = 0;
-  std::string sweep_text;                // the resolved sweep, TOML
-  std::string version;                   // of bitgrid
-  std::string blas;                      // kernel set in use
+  std::string sweep_text;  // the resolved sweep, TOML
+  std::string version;     // of bitgrid
+  std::string blas;        // kernel set in use
 };
 
-// Seconds by term: "forward", "statistics", "factorization", "solve", "evaluation", "io", "wait". Not compared.
+// Seconds by term: "forward", "statistics", "factorization", "solve", "evaluation", "io", "wait".
+// Not compared.
 using Seconds = std::map<std::string, double>;
 
 struct LayerRecord {
@@ -44,13 +45,13 @@ struct LayerRecord {
 };
 
 struct MetricRecord {
-  std::string set;                       // "wikitext2"
+  std::string set;  // "wikitext2"
   std::string protocol;
   std::int64_t length = 0;
   std::string text_fingerprint, ids_fingerprint;
-  std::string bos;                       // "always", "never": resolved
+  std::string bos;  // "always", "never": resolved
   Perplexity value;
-  std::vector<double> window_sums;       // Σ −log p per window, window order
+  std::vector<double> window_sums;  // Σ −log p per window, window order
   // Same set, protocol, length, bos and fingerprints: the measurement need not be made again.
   bool same_measurement(const MetricRecord& other) const;
 };
@@ -61,7 +62,7 @@ struct LinearSummary {
   std::string linear;
   std::int64_t rows = 0, cols = 0;
   std::string code_hash;
-  std::int64_t stored_bits = 0;          // of the required arrays
+  std::int64_t stored_bits = 0;  // of the required arrays
   LinearDiagnostics diagnostics;
 };
 
@@ -70,43 +71,50 @@ enum class CellStatus { finished, failed };
 struct CellRecord {
   CellHeader header;
   CellStatus status = CellStatus::finished;
-  std::string failure;                   // why, with layer and linear, when failed
-  double bits_per_weight = 16;           // over all quantized linears, everything that is stored counted
+  std::string failure;          // why, with layer and linear, when failed
+  double bits_per_weight = 16;  // over all quantized linears, everything that is stored counted
   std::vector<MetricRecord> metrics;
   std::vector<LinearSummary> linears;
   bool tensors_kept = true;
   // not compared
-  Seconds seconds;                       // summed over ranks
+  Seconds seconds;  // summed over ranks
   double wall_s = 0;
-  std::int64_t peak_memory_bytes = 0;    // largest of the ranks
+  std::int64_t peak_memory_bytes = 0;  // largest of the ranks
   std::vector<std::string> hosts;
-  double finished_s = 0;                 // wall clock, seconds since 1970
+  double finished_s = 0;  // wall clock, seconds since 1970
 };
 
-// What one rank did in one run; `bitgrid show --ranks`. Over the ranks, every count sums to that of a one-rank run.
+// What one rank did in one run; `bitgrid show --ranks`. Over the ranks, every count sums to that of
+// a one-rank run.
 struct RankCounters {
   int rank = 0, stage = 0, replica = 0;
   std::string host;
-  std::vector<std::int64_t> layers_read;          // by layer: times read from the checkpoint
+  std::vector<std::int64_t> layers_read;  // by layer: times read from the checkpoint
   std::int64_t weight_bytes_read = 0;
   std::vector<std::int64_t> calibration_windows;  // by layer: windows walked, over all cells
   std::vector<std::int64_t> evaluation_windows;   // by layer
   std::vector<std::int64_t> rows_solved;          // by layer
   std::vector<std::int64_t> layers_quantized;     // by layer: counted by the rank that stores it
-  std::vector<std::int64_t> layers_replayed;      // by layer: taken from the store instead of being quantized
+  std::vector<std::int64_t>
+      layers_replayed;  // by layer: taken from the store instead of being quantized
   std::int64_t peak_memory_bytes = 0;
   Seconds seconds;
 };
 
-// One (cell, layer) on one rank, for the timeline of a run.
+// One run of a sweep, as a whole.
 struct RunRecord {
-  std::string name;                      // of the sweep
-  std::string model;                     // directory, as given
+  std::string name;   // of the sweep
+  std::string model;  // directory, as given
   std::string model_fingerprint;
+  std::int64_t layer_count = 0;  // of the model; 0: not known
   std::string sweep_text;
   std::string version, blas, device;
   int ranks = 1, stages = 1, replicas = 1, threads = 1;
   std::vector<std::string> cell_names, cell_keys;  // listed cells, in table order
+  std::vector<double>
+      cell_predicted_s;           // the planner's seconds by cell; empty: no prediction was made
+  std::vector<std::string> sets;  // listed evaluation sets, in the sweep's order
+  std::int64_t evaluation_length = 0;    // tokens per evaluation window; 0: not known
   std::vector<RankCounters> counters;    // empty while the run is going on, or if it was cut short
   double started_s = 0, finished_s = 0;  // finished_s = 0: not (yet) finished
 };

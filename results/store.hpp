@@ -12,18 +12,20 @@ namespace bitgrid::results {
 
 // A sweep's output directory:
 //
-//   run.h5                                the run: sweep text, model, listed cells, counters of the ranks
-//   cells/NAME.KEY8/layer-0017.h5         one (cell, layer): the quantized tensors and their diagnostics
-//   cells/NAME.KEY8/cell.h5               one cell: status, metrics, diagnostics, hashes, provenance
-//   results.h5                            external links to all of the above; can be rebuilt at any time
-//   lock                                  held (flock) by the sweep that writes here
+//   run.h5                                the run: sweep text, model, listed cells, counters of the
+//   ranks cells/NAME.KEY8/layer-0017.h5         one (cell, layer): the quantized tensors and their
+//   diagnostics cells/NAME.KEY8/cell.h5               one cell: status, metrics, diagnostics,
+//   hashes, provenance results.h5                            external links to all of the above;
+//   can be rebuilt at any time lock                                  held (flock) by the sweep that
+//   writes here
 //
-// A file is made whole in memory, written under a temporary name, fsynced and renamed: it is there and sound, or not
-// there. Each has one writer. Write errors (a full disk) are RunErrors naming file and reason.
+// A file is made whole in memory, written under a temporary name, fsynced and renamed: it is there
+// and sound, or not there. Each has one writer. Write errors (a full disk) are RunErrors naming
+// file and reason.
 class Store {
  public:
-  // Makes the directory if need be, takes the lock, removes stale temporary files. InputError if the directory is not
-  // writable, belongs to another model, or another sweep holds the lock.
+  // Makes the directory if need be, takes the lock, removes stale temporary files. InputError if
+  // the directory is not writable, belongs to another model, or another sweep holds the lock.
   static Store create(const std::string& directory, const std::string& model_fingerprint);
   // The same directory for the other ranks: no lock, no cleaning.
   static Store join(const std::string& directory);
@@ -35,7 +37,7 @@ class Store {
   void write_run(const RunRecord& run);
   void write_layer(const CellHeader& cell, const LayerRecord& layer);
   void write_cell(const CellRecord& cell);
-  void drop_layers(const CellHeader& cell);      // keep = "metrics"
+  void drop_layers(const CellHeader& cell);                 // keep = "metrics"
   void prune(const std::vector<std::string>& listed_keys);  // removes cells that are not listed
   void rebuild_master();
 
@@ -59,14 +61,15 @@ class Reader {
   Reader& operator=(Reader&&) noexcept;
   ~Reader();
 
+  const std::string& path() const;
   RunRecord run() const;
   struct Entry {
     std::string name, key;
-    bool listed = true;                   // in the sweep file of the last run
-    std::vector<std::int64_t> layers;     // stored
-    bool has_record = false;              // cell.h5: finished or failed
+    bool listed = true;                // in the sweep file of the last run
+    std::vector<std::int64_t> layers;  // stored
+    bool has_record = false;           // cell.h5: finished or failed
   };
-  std::vector<Entry> cells() const;       // listed ones first, in table order
+  std::vector<Entry> cells() const;  // listed ones first, in table order
   LayerRecord layer(const Entry& cell, std::int64_t layer) const;
   CellRecord cell(const Entry& cell) const;
 
@@ -76,12 +79,14 @@ class Reader {
   std::unique_ptr<State> state_;
 };
 
-// `bitgrid check`: every file is opened and every dataset read (checksums), shapes, code ranges and hashes compared.
-// Returns one line per fault, empty if all is sound. complete: every listed cell must also be finished.
+// `bitgrid check`: every file is opened and every dataset read (checksums), shapes, code ranges and
+// hashes compared. Returns one line per fault, empty if all is sound. complete: every listed cell
+// must also be finished.
 std::vector<std::string> check(const std::string& path, bool complete);
 
-// `bitgrid diff`: codes, scales and all other required arrays, statistics-derived choices (damping, order, dead columns,
-// loss) and metrics, bit for bit, of the listed cells; not times, hosts or ranks. One line per difference.
+// `bitgrid diff`: codes, scales and all other required arrays, statistics-derived choices (damping,
+// order, dead columns, loss) and metrics, bit for bit, of the listed cells; not times, hosts or
+// ranks. One line per difference.
 std::vector<std::string> diff(const std::string& a, const std::string& b);
 
 // `bitgrid pack`: one self-contained .h5 with the same groups as results.h5.

@@ -12,7 +12,9 @@ namespace bitgrid {
 struct Sweep {
   std::string file;                      // where it was read
   std::string name;
-  std::string model;                     // directories: relative ones are taken from the sweep file's folder
+  // Directories, absolute: the file's relative ones are taken from its folder, --out from the working directory. The same
+  // goes for data sets that are given as a path.
+  std::string model;
   std::string output;
   std::string data_dir;
 
@@ -40,9 +42,11 @@ struct Sweep {
     double deadline_s = 600;
     bool reproducible = false;
     bool keep_tensors = true;            // keep = "all"
+    bool operator==(const Run&) const = default;
   } run;
 
   std::vector<Recipe> cells;             // in the order of the file; no two of one name
+  bool operator==(const Sweep&) const = default;
 };
 
 // What the command line adds to the file.

@@ -1,0 +1,27 @@
+#include "core/methods/grid.hpp"
+
+#include "core/methods/registry.hpp"
+
+namespace bitgrid {
+
+UniformGrid recipe_grid(const Recipe& recipe) {
+  UniformGrid grid;
+  grid.bits = static_cast<int>(recipe.bits);
+  grid.symmetric = recipe.flag("symmetric");
+  grid.mse = recipe.flag("mse");
+  return grid;
+}
+
+std::int64_t group_size(const Recipe& recipe, std::int64_t cols) {
+  check_group(recipe, "the linear", cols);
+  return recipe.group < 0 ? cols : recipe.group;
+}
+
+std::vector<std::int32_t> natural_groups(std::int64_t cols, std::int64_t group) {
+  std::vector<std::int32_t> groups(static_cast<std::size_t>(cols));
+  for (std::int64_t j = 0; j < cols; ++j)
+    groups[static_cast<std::size_t>(j)] = static_cast<std::int32_t>(j / group);
+  return groups;
+}
+
+}  // namespace bitgrid

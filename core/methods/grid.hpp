@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/methods/recipe.hpp"
+#include "kernels/grid.hpp"
+
+namespace bitgrid {
+
+// The grid that a recipe asks for (formulas: kernels/grid.hpp). Scales are stored, and hence
+// rounded, as fp16.
+UniformGrid recipe_grid(const Recipe& recipe);
+
+// Columns per group in a linear with `cols` columns; throws InputError where the recipe's group
+// does not divide them.
+std::int64_t group_size(const Recipe& recipe, std::int64_t cols);
+
+// floor(j / group) for each column j.
+std::vector<std::int32_t> natural_groups(std::int64_t cols, std::int64_t group);
+
+}  // namespace bitgrid

@@ -1,0 +1,334 @@
+#include "core/methods/registry.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/methods/gptq.hpp"
+#include "core/methods/rtn.hpp"
+#include "kernels/error.hpp"
+
+namespace bitgrid {
+namespace {
+
+OptionSpec flag_option(std::string_view key, bool fallback, std::string_view help) {
+  OptionSpec spec;
+  spec.key = key;
+  spec.help = help;
+  spec.fallback = fallback;
+  return spec;
+}
+
+OptionSpec word_option(std::string_view key, std::string fallback, std::vector<std::string> choices,
+                       std::string_view help) {
+  OptionSpec spec;
+  spec.key = key;
+  spec.help = help;
+  spec.fallback = std::move(fallback);
+  spec.choices = std::move(choices);
+  return spec;
+}
+
+// Legal values: above `above`, up to and including `max`.
+OptionSpec number_option(std::string_view key, double fallback, double above, double max,
+                         std::string_view help) {
+  OptionSpec spec;
+  spec.key = key;
+  spec.help = help;
+  spec.fallback = fallback;
+  spec.number_min = above;
+  spec.number_max = max;
+  return spec;
+}
+
+Method rounding(std::string_view name, std::string_view title, StatisticsNeeds needs,
+                const RoundingSteps& steps, std::vector<OptionSpec> options) {
+  Method m;
+  m.name = name;
+  m.kind = MethodKind::rounding;
+  m.title = title;
+  m.bits_min = 2;
+  m.bits_max = 8;
+  m.options = std::move(options);
+  m.needs = needs;
+  m.rounding = &steps;
+  return m;
+}
+
+Method later(std::string_view name, MethodKind kind, std::string_view title,
+             std::string_view sentence) {
+  Method m;
+  m.name = name;
+  m.kind = kind;
+  m.title = title;
+  m.later = sentence;
+  return m;
+}
+
+std::vector<Method> make_table() {
+  const OptionSpec symmetric =
+      flag_option("symmetric", false, "grid symmetric around zero; no zero points are stored");
+  const OptionSpec mse =
+      flag_option("mse", false, "search each group's range for the smallest error |w - q|^2.4");
+  Method fp16;
+  fp16.name = "fp16";
+  fp16.kind = MethodKind::baseline;
+  fp16.title = "FP16";
+  return {
+      fp16,
+      rounding("rtn", "RTN", {}, kRtnSteps, {symmetric, mse}),
+      rounding(
+          "gptq", "GPTQ", {.gram = true}, kGptqSteps,
+          {symmetric, mse,
+           word_option("order", "static", {"none", "act", "static", "gar"},
+                       "order of the columns; act also permutes the groups"),
+           number_option("damp", 0.01, 0, 1, "added to H's diagonal, relative to its mean"),
+           flag_option("true_sequential", true,
+                       "each stage of linears sees the stages before it quantized"),
+           flag_option("compat", false,
+                       "group ranges without the current block's feedback, as the reference")}),
+      later("awq", MethodKind::transform, "AWQ",
+            "it scales channels by activation magnitude before rounding"),
+      later("smoothquant", MethodKind::transform, "SmoothQuant",
+            "it moves activation outliers into the weights and quantizes both"),
+      later("quip", MethodKind::rounding, "QuIP",
+            "it rotates weights to incoherence and rounds with LDLQ feedback"),
+      later("pb-llm", MethodKind::rounding, "PB-LLM",
+            "it keeps salient weights in 8 bits and binarizes the rest"),
+      later("billm", MethodKind::rounding, "BiLLM", "it binarizes weights, the salient ones twice"),
+      later("slim-llm", MethodKind::rounding, "SliM-LLM",
+            "it gives each group its own bit width by salience"),
+      later("db-llm", MethodKind::rounding, "DB-LLM",
+            "it splits 2-bit weights into two binary matrices"),
+      later("fdb", MethodKind::rounding, "FDB", "it is DB-LLM's two-binary format, rounded"),
+      later("fdb-gptq", MethodKind::rounding, "FDB + GPTQ",
+            "it is DB-LLM's two-binary format with GPTQ's feedback"),
+      later("fdb-block", MethodKind::rounding, "FDB, block-wise",
+            "it is DB-LLM's two-binary format, tuned layer by layer"),
+      later("fdb-dad", MethodKind::rounding, "FDB + DAD",
+            "it is DB-LLM's two-binary format, distilled with deviation-aware loss"),
+      later("qlora", MethodKind::rounding, "QLoRA",
+            "it stores NF4 weights and trains low-rank adapters"),
+      later("ir-qlora", MethodKind::rounding, "IR-QLoRA",
+            "it calibrates NF4 by information retention and trains low-rank adapters"),
+  };
+}
+
+const std::vector<Method>& table() {
+  static const std::vector<Method> methods = make_table();
+  return methods;
+}
+
+std::string suggestion(std::string_view text, const std::vector<std::string>& words) {
+  const std::string near = nearest_word(text, words);
+  return near.empty() ? std::string() : fmt::format("; did you mean '{}'?", near);
+}
+
+const Method& known_method(const std::string& name) {
+  if (const Method* method = find_method(name)) {
+    if (!method->later.empty())
+      throw InputError(fmt::format("method '{}' ({}) is not in this version: {}", name,
+                                   method->title, method->later));
+    return *method;
+  }
+  std::vector<std::string> names, usable;
+  for (const Method& m : table()) {
+    names.emplace_back(m.name);
+    if (m.later.empty()) usable.emplace_back(m.name);
+  }
+  throw InputError(fmt::format("unknown method '{}'; known are {}{}", name, fmt::join(usable, ", "),
+                               suggestion(name, names)));
+}
+
+std::vector<std::string> split_chain(const std::string& text) {
+  std::vector<std::string> parts;
+  std::size_t at = 0;
+  for (;;) {
+    const std::size_t plus = text.find('+', at);
+    parts.push_back(text.substr(at, plus == std::string::npos ? plus : plus - at));
+    if (parts.back().empty())
+      throw InputError(
+          fmt::format("method '{}' has an empty part; write methods joined by +, "
+                      "such as \"gptq\"",
+                      text));
+    if (plus == std::string::npos) return parts;
+    at = plus + 1;
+  }
+}
+
+// The methods of a chain: transforms, then one rounding; a chain that ends with a transform rounds
+// to nearest.
+std::vector<const Method*> resolve_chain(const std::string& text, Recipe& recipe) {
+  recipe.chain = split_chain(text);
+  std::vector<const Method*> methods;
+  for (const std::string& name : recipe.chain) methods.push_back(&known_method(name));
+  if (methods.back()->kind == MethodKind::transform) {
+    recipe.chain.emplace_back("rtn");
+    methods.push_back(&known_method("rtn"));
+  }
+  for (std::size_t i = 0; i + 1 < methods.size(); ++i) {
+    if (methods[i]->kind == MethodKind::baseline || methods.back()->kind == MethodKind::baseline)
+      throw InputError(
+          fmt::format("method '{}': fp16 is the unquantized baseline and stands alone", text));
+    if (methods[i]->kind == MethodKind::rounding)
+      throw InputError(
+          fmt::format("method '{}': a chain has one rounding, its last method, and '{}' is another",
+                      text, methods[i]->name));
+  }
+  return methods;
+}
+
+void check_bits(const Method& method, double bits) {
+  if (method.kind == MethodKind::baseline) {
+    if (bits != 16)
+      throw InputError(fmt::format("method 'fp16' has bits = 16 or none, not {}", bits));
+    return;
+  }
+  if (bits == 1)
+    throw InputError(fmt::format(
+        "method '{}': 1-bit weights need a binary method (billm, pb-llm), not in this version; "
+        "bits must be {} to {}",
+        method.name, method.bits_min, method.bits_max));
+  if (!(bits >= method.bits_min && bits <= method.bits_max) || bits != std::floor(bits))
+    throw InputError(fmt::format("method '{}': bits must be a whole number from {} to {}, not {}",
+                                 method.name, method.bits_min, method.bits_max, bits));
+}
+
+// `value` as the type of the option, checked against what is legal.
+OptionValue checked_option(const OptionSpec& spec, const OptionValue& value) {
+  const auto refuse = [&](const std::string& expected) {
+    throw InputError(
+        fmt::format("option '{}' must be {}, not '{}'", spec.key, expected, option_text(value)));
+  };
+  if (std::holds_alternative<bool>(spec.fallback)) {
+    if (!std::holds_alternative<bool>(value)) refuse("true or false");
+    return value;
+  }
+  if (std::holds_alternative<std::int64_t>(spec.fallback)) {
+    if (!std::holds_alternative<std::int64_t>(value)) refuse("a whole number");
+    return value;
+  }
+  if (std::holds_alternative<double>(spec.fallback)) {
+    const std::string expected =
+        fmt::format("a number above {} and at most {}", spec.number_min, spec.number_max);
+    double number = 0;
+    if (const auto* whole = std::get_if<std::int64_t>(&value)) {
+      number = static_cast<double>(*whole);
+    } else if (const auto* real = std::get_if<double>(&value)) {
+      number = *real;
+    } else {
+      refuse(expected);
+    }
+    const bool legal = number > spec.number_min && number <= spec.number_max;  // false for NaN
+    if (!legal) refuse(expected);
+    return number;
+  }
+  const auto* word = std::get_if<std::string>(&value);
+  const auto& choices = spec.choices;
+  if (word == nullptr ||
+      (!choices.empty() && std::find(choices.begin(), choices.end(), *word) == choices.end()))
+    refuse(fmt::format("one of {}", fmt::join(choices, ", ")));
+  return value;
+}
+
+void resolve_options(const std::vector<const Method*>& methods, const std::string& chain,
+                     const std::map<std::string, OptionValue>& given, Recipe& recipe) {
+  std::vector<std::string> keys;
+  for (const Method* method : methods) {
+    for (const OptionSpec& spec : method->options) {
+      keys.emplace_back(spec.key);
+      const auto found = given.find(std::string(spec.key));
+      recipe.options[std::string(spec.key)] =
+          found == given.end() ? spec.fallback : checked_option(spec, found->second);
+    }
+  }
+  for (const auto& [key, value] : given) {
+    if (recipe.options.contains(key)) continue;
+    for (const Method& other : table())
+      for (const OptionSpec& spec : other.options)
+        if (spec.key == key)
+          throw InputError(fmt::format("option '{}' belongs to method '{}', not to '{}'", key,
+                                       other.name, chain));
+    const std::string legal = keys.empty()
+                                  ? "it has no options"
+                                  : fmt::format("its options are {}", fmt::join(keys, ", "));
+    throw InputError(fmt::format("method '{}' has no option '{}'; {}{}", chain, key, legal,
+                                 suggestion(key, keys)));
+  }
+}
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::span<const Method> all_methods() { return table(); }
+
+const Method* find_method(std::string_view name) {
+  for (const Method& method : table())
+    if (method.name == name) return &method;
+  return nullptr;
+}
+
+Recipe resolve_recipe(const std::string& method_chain, double bits, std::int64_t group,
+                      const std::map<std::string, OptionValue>& options) {
+  Recipe recipe;
+  const std::vector<const Method*> methods = resolve_chain(method_chain, recipe);
+  check_bits(*methods.back(), bits);
+  if (recipe.quantizes()) {
+    if (group != -1 && group < 1)
+      throw InputError(fmt::format(
+          "group must be -1 (one group per row) or a positive number of columns, not {}", group));
+    recipe.bits = bits;
+    recipe.group = group;
+  }
+  resolve_options(methods, method_chain, options, recipe);
+  return recipe;
+}
+
+void check_group(const Recipe& recipe, std::string_view linear, std::int64_t cols) {
+  if (recipe.group == -1 || (recipe.group > 0 && cols % recipe.group == 0)) return;
+  throw InputError(fmt::format("group {} does not divide the {} columns of {}; use a divisor or -1",
+                               recipe.group, cols, linear));
+}
+
+StatisticsNeeds recipe_needs(const Recipe& recipe) {
+  StatisticsNeeds needs;
+  for (const std::string& name : recipe.chain)
+    if (const Method* method = find_method(name)) needs.gram |= method->needs.gram;
+  return needs;
+}
+
+const RoundingSteps& recipe_rounding(const Recipe& recipe) {
+  const Method* method = recipe.chain.empty() ? nullptr : find_method(recipe.chain.back());
+  BITGRID_ASSERT(method != nullptr && method->rounding != nullptr);
+  return *method->rounding;
+}
+
+std::string nearest_word(std::string_view text, std::span<const std::string> words) {
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(2, text.size() / 3) + 1;
+  for (const std::string& word : words) {
+    const std::size_t distance = edit_distance(text, word);
+    if (distance < best_distance && distance < std::max(text.size(), word.size())) {
+      best = word;
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+}  // namespace bitgrid

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace bitgrid::results {
+
+// Every file of ours starts with a user block, which HDF5 skips: three lines of text with the
+// SHA-256 and the size of all that follows, zero bytes up to 512. So any flipped or missing byte is
+// found without asking HDF5, which should not be handed damaged files, and `tail -c +513 FILE |
+// sha256sum` is a check without bitgrid.
+constexpr std::size_t kUserBlockBytes = 512;
+std::string user_block(const std::string& sha256, std::int64_t content_bytes);
+
+// Writes user block and content under a temporary name, fsyncs, renames, fsyncs the folder.
+// RunError "cannot write FILE: reason"; the temporary file is gone then.
+void publish(const std::string& file, std::span<const std::byte> content);
+// The same for a file that lies under its temporary name, complete but for its user block.
+void publish_written(const std::string& temporary, const std::string& file);
+// "NAME.tmp.<host>.<pid>"
+std::string temporary_name(const std::string& file);
+
+// Throws Error unless user block and content fit together: "FILE: damaged: …", "FILE: cut short:
+// …".
+void verify_file(const std::string& file);
+// The same without reading the content: finds files that are cut short or not ours.
+void verify_size(const std::string& file);
+
+// Makes a directory and those above it, durably. RunError if that fails.
+void make_directories(const std::string& directory);
+void sync_directory(const std::string& directory);
+void remove_file(const std::string& file);  // no error if it is not there
+
+std::string host_name();
+
+// An exclusive flock on a file that tells who holds it. Freed by the destructor, or by the death of
+// the process.
+class Lock {
+ public:
+  // InputError if the file cannot be made or another process holds the lock; says which.
+  explicit Lock(const std::string& file);
+  ~Lock();
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace bitgrid::results

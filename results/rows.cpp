@@ -1,0 +1,157 @@
+#include "results/rows.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "core/methods/registry.hpp"
+#include "kernels/error.hpp"
+
+namespace bitgrid::results {
+namespace {
+
+// What a name says of a cell that has not stored anything yet: "gptq-w4-g32-order=none".
+struct NameParts {
+  std::string chain;
+  double bits = 16;
+  std::int64_t group = -1;
+  std::string options;
+};
+
+NameParts parse_name(const std::string& name) {
+  NameParts parts;
+  std::size_t at = 0;
+  do {  // "-w" and a digit: method names may hold hyphens themselves
+    at = name.find("-w", at + (at > 0));
+  } while (at != name.npos &&
+           !(at + 2 < name.size() && std::isdigit(static_cast<unsigned char>(name[at + 2]))));
+  parts.chain = name.substr(0, at);
+  if (at == name.npos) return parts;
+  parts.bits = std::strtod(name.c_str() + at + 2, nullptr);
+  std::vector<std::string> words;  // an option's value may hold hyphens: 1e-05
+  for (at = name.find('-', at + 2); at != name.npos;) {
+    const std::size_t end = name.find('-', at + 1);
+    const std::string word = name.substr(at + 1, end == name.npos ? end : end - at - 1);
+    const bool starts_word = words.empty() || word == "pc" || word.find('=') != word.npos ||
+                             words.back().find('=') == words.back().npos;
+    if (starts_word)
+      words.push_back(word);
+    else
+      words.back() += "-" + word;
+    at = end;
+  }
+  for (const std::string& word : words) {
+    if (word == "pc") continue;
+    if (word.size() > 1 && word[0] == 'g' && word.find_first_not_of("0123456789", 1) == word.npos)
+      parts.group = std::stoll(word.substr(1));
+    else
+      parts.options += (parts.options.empty() ? "" : ", ") + word;
+  }
+  return parts;
+}
+
+std::string chain_title(const std::string& chain) {
+  std::string title;
+  for (std::size_t at = 0; at <= chain.size();) {
+    const std::size_t end = std::min(chain.find('+', at), chain.size());
+    const std::string name = chain.substr(at, end - at);
+    const Method* method = find_method(name);
+    title += (title.empty() ? "" : "+") + (method != nullptr ? std::string(method->title) : name);
+    at = end + 1;
+  }
+  return title;
+}
+
+Row row_of(const Reader& reader, const Reader::Entry& entry) {
+  Row row;
+  row.entry = entry;
+  const NameParts name = parse_name(entry.name);
+  row.bits = name.bits;
+  row.group = name.group;
+  row.options = name.options;
+  row.method = chain_title(name.chain);
+  row.quantizes = name.chain != "fp16";
+  if (!entry.has_record) return row;
+  try {
+    row.record = reader.cell(entry);
+  } catch (const Error& e) {
+    row.state = Row::State::unreadable;
+    row.fault = e.what();
+    return row;
+  }
+  const Recipe& recipe = row.record->header.recipe;
+  row.state =
+      row.record->status == CellStatus::finished ? Row::State::finished : Row::State::failed;
+  row.bits = recipe.bits;
+  row.group = recipe.group;
+  row.quantizes = recipe.quantizes();
+  if (!row.record->header.method_title.empty()) row.method = row.record->header.method_title;
+  return row;
+}
+
+// Without a list (a run of an older file), sets appear in the order in which cells name them.
+std::vector<std::string> sets_of(const RunRecord& run, const std::vector<Row>& rows) {
+  std::vector<std::string> sets = run.sets;
+  if (!sets.empty()) return sets;
+  for (const Row& row : rows)
+    if (row.record)
+      for (const MetricRecord& metric : row.record->metrics)
+        if (std::find(sets.begin(), sets.end(), metric.set) == sets.end())
+          sets.push_back(metric.set);
+  return sets;
+}
+
+}  // namespace
+
+const MetricRecord* Row::metric(const std::string& set, std::int64_t length) const {
+  const MetricRecord* found = nullptr;
+  if (record)
+    for (const MetricRecord& metric : record->metrics)
+      if (metric.set == set && (length == 0 || metric.length == length)) found = &metric;
+  return found;
+}
+
+Rows collect_rows(const Reader& reader) {
+  Rows table;
+  table.run = reader.run();
+  for (const Reader::Entry& entry : reader.cells())
+    if (entry.listed) table.rows.push_back(row_of(reader, entry));
+  std::stable_sort(table.rows.begin(), table.rows.end(),
+                   [](const Row& a, const Row& b) { return a.bits > b.bits; });
+  table.sets = sets_of(table.run, table.rows);
+  return table;
+}
+
+std::string bits_text(double bits) { return fmt::format("{:g}", bits); }
+
+std::string group_text(const Row& row) {
+  if (!row.quantizes) return "–";
+  return row.group < 0 ? "channel" : std::to_string(row.group);
+}
+
+std::string method_text(const Row& row) {
+  return row.options.empty() ? row.method : fmt::format("{} ({})", row.method, row.options);
+}
+
+std::string perplexity_text(double value) {
+  if (!std::isfinite(value)) return std::isnan(value) ? "nan" : "inf";
+  if (value < 99.995) return fmt::format("{:.2f}", value);
+  if (value < 999.95) return fmt::format("{:.1f}", value);
+  if (value < 9999.5) return fmt::format("{:.0f}", value);
+  return fmt::format("{:.1e}", value);
+}
+
+std::size_t text_width(const std::string& text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
+}
+
+std::string padded(const std::string& text, std::size_t width, bool right) {
+  const std::string space(width - std::min(width, text_width(text)), ' ');
+  return right ? space + text : text + space;
+}
+
+}  // namespace bitgrid::results

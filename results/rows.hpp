@@ -1,0 +1,44 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "results/store.hpp"
+
+namespace bitgrid::results {
+
+// One listed cell as a line of a table, whatever the format.
+struct Row {
+  Reader::Entry entry;
+  enum class State { unfinished, finished, failed, unreadable } state = State::unfinished;
+  double bits = 16;
+  std::int64_t group = -1;  // −1: per channel
+  bool quantizes = true;
+  std::string method;                // "GPTQ"
+  std::string options;               // "order=none": what differs from the defaults
+  std::optional<CellRecord> record;  // finished or failed
+  std::string fault;                 // unreadable: why
+  // The measurement on a set; the latest one where there are several. Null: none.
+  const MetricRecord* metric(const std::string& set, std::int64_t length) const;
+};
+
+struct Rows {
+  RunRecord run;
+  std::vector<std::string> sets;  // columns, in the sweep's order
+  std::vector<Row> rows;  // 16 bits first, then fewer; within equal bits in the sweep's order
+};
+Rows collect_rows(const Reader& reader);
+
+std::string bits_text(double bits);       // "4", "1.7"
+std::string group_text(const Row& row);   // "128", "channel"; "–" for the baseline
+std::string method_text(const Row& row);  // "GPTQ (order=none)"
+// Three to four digits, as papers print them; 1.2e+05 from 10⁴ on.
+std::string perplexity_text(double value);
+
+// Lines of cells as a table whose columns are aligned with spaces: `gap` between cells, numbers to
+// the right where `right` says so. The width of a text is counted in characters of UTF-8.
+std::size_t text_width(const std::string& text);
+std::string padded(const std::string& text, std::size_t width, bool right);
+
+}  // namespace bitgrid::results

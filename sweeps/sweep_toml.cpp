@@ -1,0 +1,217 @@
+#include "sweeps/sweep_toml.hpp"
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "kernels/error.hpp"
+
+namespace bitgrid {
+namespace {
+
+constexpr std::size_t kTextBytesMax = std::size_t{4} << 20;
+// A sweep file needs three levels. Both limits keep recursion shallow, toml++'s and ours.
+constexpr int kDepthMax = 16;
+constexpr int kKeyPartsMax = 16;
+
+// toml++ limits the nesting of arrays but not the parts of a dotted key, each of which is one more
+// level of tables. This walks over the text as a lexer would and refuses keys of too many parts
+// before toml++ sees them. Where text is malformed the walk may lose its place, but only behind the
+// point where toml++ stops.
+class DottedKeyGuard {
+ public:
+  DottedKeyGuard(std::string_view text, const std::string& file) : text_(text), file_(file) {}
+
+  void check() {
+    while (at_ < text_.size()) step();
+  }
+
+ private:
+  bool starts(std::string_view what) const { return text_.substr(at_, what.size()) == what; }
+
+  void step() {
+    const char c = text_[at_];
+    if (c == '#') {
+      at_ = std::min(text_.find('\n', at_), text_.size());
+    } else if (c == '"' || c == '\'') {
+      skip_string(c);
+    } else {
+      if (c == '\n') ++line_;
+      if (c == '.' && ++parts_ > kKeyPartsMax)
+        throw InputError(
+            fmt::format("{}:{}: a key of more than {} parts", file_, line_, kKeyPartsMax));
+      const bool of_key = c == '.' || c == ' ' || c == '\t' || c == '_' || c == '-' || (c & 0x80) ||
+                          std::isalnum(static_cast<unsigned char>(c));
+      if (!of_key) parts_ = 0;
+      ++at_;
+    }
+  }
+
+  // A quoted part of a key is still a part: the count goes on behind it.
+  void skip_string(char quote) {
+    const std::string triple(3, quote);
+    const bool multi = starts(triple);
+    at_ += multi ? 3 : 1;
+    while (at_ < text_.size()) {
+      if (text_[at_] == '\n') {
+        if (!multi) return;
+        ++line_;
+      }
+      if (quote == '"' && text_[at_] == '\\') {
+        if (at_ + 1 < text_.size() && text_[at_ + 1] != '\n') ++at_;
+        ++at_;
+      } else if (multi ? starts(triple) : text_[at_] == quote) {
+        at_ += multi ? 3 : 1;
+        while (multi && at_ < text_.size() && text_[at_] == quote)
+          ++at_;  // up to two more belong to it
+        return;
+      } else {
+        ++at_;
+      }
+    }
+  }
+
+  std::string_view text_;
+  const std::string& file_;
+  std::size_t at_ = 0;
+  int line_ = 1;
+  int parts_ = 0;
+};
+
+// Converts toml++'s tree. line_override ≠ 0 replaces every line.
+class Converter {
+ public:
+  Converter(const std::string& file, int line_override) : file_(file), override_(line_override) {}
+
+  TomlValue convert(const toml::node& node, int depth) const {
+    TomlValue out;
+    out.line = line(node.source());
+    if (depth > kDepthMax)
+      throw InputError(
+          fmt::format("{}:{}: nested deeper than {} levels", file_, out.line, kDepthMax));
+    if (const auto* table = node.as_table()) {
+      out.value = convert_table(*table, depth);
+    } else if (const auto* array = node.as_array()) {
+      TomlValue::Array items;
+      items.reserve(array->size());
+      for (const auto& item : *array) items.push_back(convert(item, depth + 1));
+      out.value = std::move(items);
+    } else if (const auto* text = node.as_string()) {
+      out.value = text->get();
+    } else if (const auto* integer = node.as_integer()) {
+      out.value = integer->get();
+    } else if (const auto* real = node.as_floating_point()) {
+      out.value = real->get();
+    } else if (const auto* flag = node.as_boolean()) {
+      out.value = flag->get();
+    } else {
+      out.value = TomlValue::Date{};
+    }
+    return out;
+  }
+
+  TomlValue::Table convert_table(const toml::table& table, int depth) const {
+    struct Place {
+      toml::source_position position;
+      TomlEntry entry;
+    };
+    std::vector<Place> places;
+    places.reserve(table.size());
+    for (const auto& [key, node] : table)
+      places.push_back({key.source().begin,
+                        {std::string(key.str()), line(key.source()), convert(node, depth + 1)}});
+    std::stable_sort(places.begin(), places.end(),
+                     [](const Place& a, const Place& b) { return a.position < b.position; });
+    TomlValue::Table out;
+    out.reserve(places.size());
+    for (auto& place : places) out.push_back(std::move(place.entry));
+    return out;
+  }
+
+ private:
+  int line(const toml::source_region& region) const {
+    return override_ != 0 ? override_ : static_cast<int>(region.begin.line);
+  }
+
+  const std::string& file_;
+  int override_;
+};
+
+}  // namespace
+
+std::string_view toml_kind(const TomlValue& value) {
+  constexpr std::string_view kKinds[] = {"a boolean", "an integer", "a number", "a string",
+                                         "a date",    "an array",   "a table"};
+  return kKinds[value.value.index()];
+}
+
+const TomlValue* toml_find(const TomlValue::Table& table, std::string_view key) {
+  for (const auto& entry : table)
+    if (entry.key == key) return &entry.value;
+  return nullptr;
+}
+
+TomlValue::Table parse_toml(std::string_view text, const std::string& file) {
+  if (text.size() > kTextBytesMax)
+    throw InputError(fmt::format("{}: larger than {} MiB, the limit of a sweep file", file,
+                                 kTextBytesMax >> 20));
+  DottedKeyGuard(text, file).check();
+  try {
+    return Converter(file, 0).convert_table(toml::parse(text), 0);
+  } catch (const toml::parse_error& e) {
+    throw InputError(
+        one_line(fmt::format("{}:{}: {}", file, e.source().begin.line, e.description())));
+  }
+}
+
+TomlValue parse_toml_value(const std::string& text, int line, const std::string& where) {
+  if (one_line(text) != text) throw InputError(where + ": control characters in the value");
+  const auto parse = [&](const std::string& value) {
+    const std::string document = "value = " + value;
+    if (document.size() > kTextBytesMax) throw InputError(where + ": the value is too long");
+    DottedKeyGuard(document, where).check();
+    return Converter(where, line).convert(*toml::parse(document).get("value"), 1);
+  };
+  try {
+    return parse(text);
+  } catch (const toml::parse_error&) {
+  }
+  try {
+    return parse(toml_quote(text));
+  } catch (const toml::parse_error&) {
+    throw InputError(where + ": the value is not UTF-8");
+  }
+}
+
+std::string toml_quote(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      out += fmt::format("\\u{:04X}", static_cast<unsigned>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+std::string one_line(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  return text;
+}
+
+std::string quote_for_message(std::string_view text) {
+  constexpr std::size_t kMax = 80;
+  std::size_t size = std::min(text.size(), kMax);
+  // Not in the middle of a character: behind the cut there must not be a UTF-8 continuation byte.
+  while (size > 0 && size < text.size() && (text[size] & 0xC0) == 0x80) --size;
+  return "'" + one_line(std::string(text.substr(0, size))) + (size < text.size() ? "…'" : "'");
+}
+
+}  // namespace bitgrid
