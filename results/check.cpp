@@ -151,14 +151,14 @@ Faults in_child(std::int64_t cpu_s_max, const std::function<Faults()>& fn) {
     if (::setrlimit(RLIMIT_CPU, &limit) != 0 || ::setrlimit(RLIMIT_CORE, &no_core) != 0) ::_exit(1);
     std::string text;
     try {
-      for (const std::string& line : fn()) text += line + "\n";
-    } catch (const std::exception&) {  // what the file made us do; the caller already knows that it
-                                       // is damaged
+      for (const std::string& line : fn()) text.append(line).append("\n");
+    } catch (const std::exception& e) {
+      text.append(e.what()).append("\n");
     }
     std::string_view rest = text;
     while (!rest.empty()) {
       const ssize_t n = ::write(ends[1], rest.data(), rest.size());
-      if (n <= 0) break;
+      if (n <= 0) ::_exit(1);
       rest.remove_prefix(static_cast<std::size_t>(n));
     }
     ::_exit(0);
@@ -171,28 +171,43 @@ Faults in_child(std::int64_t cpu_s_max, const std::function<Faults()>& fn) {
     if (n < 0 && errno != EINTR) break;
   }
   ::close(ends[0]);
-  if (child > 0) ::waitpid(child, nullptr, 0);
+  int status = 0;
+  if (child > 0) ::waitpid(child, &status, 0);
   Faults lines;
   for (std::size_t at = 0, end; (end = text.find('\n', at)) != text.npos; at = end + 1)
     lines.push_back(text.substr(at, end - at));
+  if (status != 0) lines.push_back("HDF5 crashes or hangs on it");
   return lines;
 }
 
-// The linears of a damaged layer file whose hash is wrong: what lies in one piece has no checksum
-// of HDF5's.
-Faults wrong_hashes(const std::string& file) {
+// The linears of a damaged file whose hash is wrong: what lies in one piece has no checksum of
+// HDF5's.
+Faults wrong_hashes(const Parts& parts, const std::string& part) {
   Faults faults;
-  const StoredLayer stored = layer_of(read_hdf5(file, "/"), file);
+  const std::string name = parts.file(part);
+  const StoredLayer stored = layer_of(read_hdf5(name, parts.packed() ? "/" + part : "/"), part);
   for (std::size_t i = 0; i < stored.layer.linears.size(); ++i)
     if (stored.layer.linears[i].code_hash() != stored.code_hashes[i])
-      faults.push_back(
-          fmt::format("{}: its arrays do not have their hash", stored.layer.linears[i].name));
+      faults.push_back(fmt::format("{}: {}: its arrays do not have their hash", part,
+                                   stored.layer.linears[i].name));
   return faults;
 }
 
-// False, with faults, unless the file is byte for byte what was written. Tries to say which
-// datasets are hit.
-bool sound(const std::string& file, Faults& faults) {
+// What can be said of a damaged file: the datasets that cannot be read, else the linears whose hash
+// is wrong.
+Faults damage_of(const Parts& parts, const std::string& file) {
+  Faults hit = unreadable_hdf5(file);
+  if (!hit.empty()) return hit;
+  for (const std::string& part : parts.all())
+    if (parts.file(part) == file && parse_layer(fs::path(part).filename().string()))
+      collect(hit, [&] {
+        for (const std::string& line : wrong_hashes(parts, part)) hit.push_back(line);
+      });
+  return hit;
+}
+
+// False, with faults, unless the file is byte for byte what was written.
+bool sound(const Parts& parts, const std::string& file, Faults& faults) {
   try {
     verify_file(file);
     return true;
@@ -201,16 +216,16 @@ bool sound(const std::string& file, Faults& faults) {
   }
   std::error_code error;
   const auto bytes = static_cast<std::int64_t>(fs::file_size(file, error));
-  const std::int64_t cpu_s_max = error ? 10 : 10 + bytes / 50'000'000;
-  Faults hit = in_child(cpu_s_max, [&] { return unreadable_hdf5(file); });
-  if (hit.empty()) hit = in_child(cpu_s_max, [&] { return wrong_hashes(file); });
-  for (const std::string& line : hit) faults.push_back(file + ": " + line);
+  const std::int64_t cpu_s_max = 2 + (error ? 0 : bytes / 20'000'000);
+  for (const std::string& line : in_child(cpu_s_max, [&] { return damage_of(parts, file); }))
+    faults.push_back(fmt::format("{}: {}", file, line));
   return false;
 }
 
-void check_master(const std::string& directory, Faults& faults) {
+void check_master(const Parts& parts, Faults& faults) {
+  const std::string& directory = parts.path();
   const std::string file = (fs::path(directory) / "results.h5").string();
-  if (!fs::exists(file) || !sound(file, faults)) return;
+  if (!fs::exists(file) || !sound(parts, file, faults)) return;
   const auto check_links = [&](const auto& self, const Node& node) -> void {
     for (const auto& [name, target] : node.links)
       if (!fs::exists(fs::path(directory) / target))
@@ -246,9 +261,9 @@ std::vector<std::string> check(const std::string& path, bool complete) {
   const Parts parts = Parts::open(path);
   // A directory's files are verified as each is met; a packed file is one.
   const auto usable = [&](const std::string& part) {
-    return parts.packed() || sound(parts.file(part), faults);
+    return parts.packed() || sound(parts, parts.file(part), faults);
   };
-  if (parts.packed() && !sound(parts.path(), faults)) return faults;
+  if (parts.packed() && !sound(parts, parts.path(), faults)) return faults;
   bool run_sound = usable("run");
   if (run_sound) collect(faults, [&] { run_of(parts.read("run"), parts.label("run")); });
   for (const std::string& cell : parts.cells()) {
@@ -259,7 +274,7 @@ std::vector<std::string> check(const std::string& path, bool complete) {
     if (parts.has(cell_part(cell)) && usable(cell_part(cell)))
       collect(faults, [&] { check_cell(parts, cell, seen, faults); });
   }
-  if (!parts.packed()) check_master(parts.path(), faults);
+  if (!parts.packed()) check_master(parts, faults);
   if (complete && run_sound) collect(faults, [&] { check_complete(Reader::open(path), faults); });
   return faults;
 }

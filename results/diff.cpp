@@ -22,6 +22,9 @@ const std::set<std::string> kNotCompared = {
     "solve_s",      "sweep_text", "blas",    "failure",           "tensors_kept",
     "method_title", "calibration"};
 
+// Attributes that follow from what is compared anyway.
+const std::set<std::string> kDerived = {"code_hash", "linears", "arrays"};
+
 std::string text_of(const Attribute& value) {
   return std::visit(
       [](const auto& v) {
@@ -94,7 +97,7 @@ void diff_attributes(const std::map<std::string, Attribute>& a,
                      Lines& lines) {
   diff_maps(a, b, where, lines,
             [&](const Attribute& x, const Attribute& y, const std::string& name) {
-              if (!same(x, y))
+              if (!kDerived.contains(name) && !same(x, y))
                 lines.push_back(
                     fmt::format("{}: {}: {} against {}", where, name, text_of(x), text_of(y)));
             });

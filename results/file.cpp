@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <array>
@@ -155,6 +156,19 @@ void publish_written(const std::string& temporary, const std::string& file) {
     write_failed(temporary, file, errno);
   if (!fd.close()) write_failed(temporary, file, errno);
   rename_durably(temporary, file);
+}
+
+void reserve_space(int fd, std::int64_t bytes, const std::string& file) {
+  if (::fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, bytes) == 0) return;
+  int reason = errno;
+  struct statvfs free {};
+  if (reason == EOPNOTSUPP && ::fstatvfs(fd, &free) == 0) {
+    const double available =
+        static_cast<double>(free.f_bavail) * static_cast<double>(free.f_frsize);
+    if (available >= static_cast<double>(bytes)) return;
+    reason = ENOSPC;
+  }
+  throw RunError(fmt::format("cannot write {}: {}", file, std::strerror(reason)));
 }
 
 void verify_size(const std::string& file) { open_and_size(file); }

@@ -21,6 +21,9 @@ std::string user_block(const std::string& sha256, std::int64_t content_bytes);
 void publish(const std::string& file, std::span<const std::byte> content);
 // The same for a file that lies under its temporary name, complete but for its user block.
 void publish_written(const std::string& temporary, const std::string& file);
+// Takes disk space for a file that is being written, without changing its size. RunError "cannot
+// write FILE: reason". File systems that cannot promise space are asked how much is free.
+void reserve_space(int fd, std::int64_t bytes, const std::string& file);
 // "NAME.tmp.<host>.<pid>"
 std::string temporary_name(const std::string& file);
 

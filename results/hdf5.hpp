@@ -26,8 +26,8 @@ std::vector<std::string> list_hdf5(const std::string& file, const std::string& g
 // Reads every dataset below the root; one "OBJECT: reason" for each that cannot be read.
 std::vector<std::string> unreadable_hdf5(const std::string& file);
 
-// Makes `file` (its user block left empty) out of the root groups of other files. Disk errors that
-// HDF5 keeps to itself are only found by reading the file back.
+// Makes `file` (its user block left empty) out of the root groups of other files. A full disk is
+// found beforehand; disk errors that HDF5 keeps to itself only by reading the file back.
 struct Part {
   std::string file;   // its root group …
   std::string group;  // … becomes this group, "/cells/NAME.KEY8/layer-0017"

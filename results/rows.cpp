@@ -39,7 +39,7 @@ NameParts parse_name(const std::string& name) {
     if (starts_word)
       words.push_back(word);
     else
-      words.back() += "-" + word;
+      words.back().append("-").append(word);
     at = end;
   }
   for (const std::string& word : words) {

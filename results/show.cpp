@@ -232,9 +232,10 @@ std::string ranks_table(const RunRecord& run) {
 
 std::string show(const Reader& reader, bool ranks) {
   const Rows table = collect_rows(reader);
-  std::string out = heading(reader.path(), table.run) + progress(table) + "\n" + cells_table(table);
-  if (const std::string text = remarks(table, reader); !text.empty()) out += "\n" + text;
-  if (ranks) out += "\n" + ranks_table(table.run);
+  std::string out = fmt::format("{}{}\n{}", heading(reader.path(), table.run), progress(table),
+                                cells_table(table));
+  if (const std::string text = remarks(table, reader); !text.empty()) out.append("\n").append(text);
+  if (ranks) out.append("\n").append(ranks_table(table.run));
   return out;
 }
 

@@ -103,11 +103,11 @@ std::string markdown(const Rows& table) {
   std::string out;
   for (std::size_t n = 0; n < lines.size(); ++n) {
     for (std::size_t i = 0; i < widths.size(); ++i)
-      out += (i == 0 ? "| " : " | ") + padded(lines[n][i], widths[i], right_aligned(i));
+      out.append(i == 0 ? "| " : " | ").append(padded(lines[n][i], widths[i], right_aligned(i)));
     out += " |\n";
     if (n > 0) continue;
     for (std::size_t i = 0; i < widths.size(); ++i)
-      out += "|" + std::string(widths[i] + 1, '-') + (right_aligned(i) ? ":" : "-");
+      out.append("|").append(widths[i] + 1, '-').append(right_aligned(i) ? ":" : "-");
     out += "|\n";
   }
   return out;
@@ -123,7 +123,7 @@ std::string latex(const Rows& table) {
   for (std::size_t n = 0; n < lines.size(); ++n) {
     if (n == 1 || (n > 1 && table.rows[n - 1].bits != table.rows[n - 2].bits)) out += "\\midrule\n";
     for (std::size_t i = 0; i < widths.size(); ++i)
-      out += (i == 0 ? "" : " & ") + padded(lines[n][i], widths[i], right_aligned(i));
+      out.append(i == 0 ? "" : " & ").append(padded(lines[n][i], widths[i], right_aligned(i)));
     out += " \\\\\n";
   }
   return out + "\\bottomrule\n\\end{tabular}\n";

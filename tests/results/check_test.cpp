@@ -1,0 +1,242 @@
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "kernels/error.hpp"
+#include "kernels/sha256.hpp"
+#include "results/file.hpp"
+#include "results/layout.hpp"
+#include "results/parts.hpp"
+#include "tests/results/fixture.hpp"
+
+namespace bitgrid::results {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class Check : public testing::Test {
+ protected:
+  Check() { write_sample(run()); }
+  std::string run() const { return directory_.path("run"); }
+  std::string file(const std::string& part) const { return fmt::format("{}/{}.h5", run(), part); }
+  static CellHeader gptq() { return sample_header("gptq-w4-g32", "gptq", 4, 32); }
+  static std::string gptq_cell() { return cell_directory(gptq().name, gptq().key); }
+  static std::string bytes_of(const StoredArray& array) {
+    return {reinterpret_cast<const char*>(array.data.data()), array.data.size()};
+  }
+  // Flips one bit of the file, checks, and puts it back.
+  std::vector<std::string> check_flipped(const std::string& name, std::size_t at, int bit) const {
+    const std::string good = read_bytes(name);
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ (1 << bit));
+    write_bytes(name, bad);
+    std::vector<std::string> faults = check(run(), false);
+    write_bytes(name, good);
+    return faults;
+  }
+  TemporaryDirectory directory_;
+};
+
+TEST_F(Check, SoundResultsHaveNoFaults) {
+  EXPECT_EQ(joined(check(run(), true)), "");
+  EXPECT_EQ(joined(check(run() + "/results.h5", true)), "");
+  pack(run(), directory_.path("packed.h5"));
+  EXPECT_EQ(joined(check(directory_.path("packed.h5"), true)), "");
+}
+
+TEST_F(Check, EveryFlippedBitIsFound) {
+  const std::string part = layer_part(gptq_cell(), 1);
+  int bit = 0;
+  for (const std::string& name :
+       {file(part), file(cell_part(gptq_cell())), file("run"), file("results")}) {
+    const std::size_t size = read_bytes(name).size();
+    for (std::size_t at = 0; at < size; at += size / 25 + 1, bit = (bit + 1) % 8) {
+      const auto faults = check_flipped(name, at, bit);
+      EXPECT_TRUE(any_contains(faults, name)) << name << " byte " << at << ": " << joined(faults);
+    }
+  }
+}
+
+// The reader and the sweep that resumes are as careful as the check; here every byte is cheap
+// enough to try many.
+TEST_F(Check, NoFlippedBitIsRead) {
+  const Store store = Store::join(run());
+  const std::string name = file(layer_part(gptq_cell(), 1)), good = read_bytes(name);
+  std::string bad = good;
+  for (std::size_t at = 0; at < good.size(); at += 29) {
+    bad[at] = static_cast<char>(bad[at] ^ (1 << at % 8));
+    write_bytes(name, bad);
+    EXPECT_THROW(store.read_layer(gptq(), 1), Error) << at;
+    bad[at] = good[at];
+  }
+}
+
+TEST_F(Check, DamagedDatasetsAreNamed) {
+  const LayerRecord layer = sample_layer(gptq(), 1);
+  const std::string name = file(layer_part(gptq_cell(), 1)), bytes = read_bytes(name);
+  // Beyond 4 KiB: HDF5's own checksum. Small: the hash of the linear.
+  const std::size_t codes = bytes.find(bytes_of(*layer.linears[0].find("codes")));
+  const std::size_t scales = bytes.find(bytes_of(*layer.linears[1].find("scales")));
+  ASSERT_NE(codes, bytes.npos);
+  ASSERT_NE(scales, bytes.npos);
+  const auto in_codes = check_flipped(name, codes + 5000, 3);
+  EXPECT_TRUE(any_contains(in_codes, name + ": damaged"));
+  EXPECT_TRUE(any_contains(in_codes, "self_attn.q_proj/codes: ")) << joined(in_codes);
+  const auto in_scales = check_flipped(name, scales + 1, 0);
+  EXPECT_TRUE(any_contains(in_scales, "mlp.down_proj: its arrays do not have their hash"))
+      << joined(in_scales);
+}
+
+TEST_F(Check, TruncatedAndForeignFilesAreNamed) {
+  const std::string name = file(layer_part(gptq_cell(), 0)), good = read_bytes(name);
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{511}, std::size_t{512}, std::size_t{2000}, good.size() - 1}) {
+    write_bytes(name, good.substr(0, size));
+    EXPECT_TRUE(any_contains(check(run(), false), name)) << size;
+  }
+  write_bytes(name, std::string(100000, '\0'));
+  EXPECT_TRUE(any_contains(check(run(), false), name));
+  // A whole file of ours in the wrong place.
+  write_bytes(name, read_bytes(file("run")));
+  EXPECT_TRUE(any_contains(check(run(), false), "holds a run, not a layer"));
+  write_bytes(name, read_bytes(file(layer_part(gptq_cell(), 1))));
+  EXPECT_TRUE(any_contains(check(run(), false), "holds layer 1"));
+  write_bytes(name, good);
+  fs::rename(run() + "/cells/" + gptq_cell(), run() + "/cells/gptq-w4-g64.00000000");
+  EXPECT_TRUE(any_contains(check(run(), false), "belongs to cell gptq-w4-g32"));
+}
+
+// HDF5 crashes or hangs on some damaged files; that must not reach whoever checks.
+TEST_F(Check, GarbageInsideAFileDoesNotCrash) {
+  const std::string name = file(layer_part(gptq_cell(), 1)), good = read_bytes(name);
+  for (unsigned seed = 0; seed < 12; ++seed) {
+    std::string bad = good;
+    for (std::size_t i = 0; i < 40; ++i) {
+      const std::size_t at = kUserBlockBytes + sha256_hex(fmt::format("{} {}", seed, i))[i] * 31 *
+                                                   (seed + 1) * (i + 3);
+      bad[at % bad.size()] = static_cast<char>(0xff);
+    }
+    write_bytes(name, bad);
+    EXPECT_TRUE(any_contains(check(run(), false), name));
+  }
+}
+
+TEST_F(Check, PackedFilesAreCheckedToo) {
+  const std::string packed = directory_.path("packed.h5");
+  pack(run(), packed);
+  const std::string good = read_bytes(packed);
+  for (std::size_t at = 3; at < good.size(); at += good.size() / 12) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 0x10);
+    write_bytes(packed, bad);
+    try {
+      EXPECT_TRUE(any_contains(check(packed, false), packed)) << at;
+    } catch (const InputError& e) {  // so damaged that it is not recognized
+      EXPECT_THAT(e.what(), HasSubstr(packed));
+    }
+  }
+  std::string bad = good;
+  const LayerRecord layer = sample_layer(gptq(), 1);
+  bad[good.find(bytes_of(*layer.linears[0].find("codes"))) + 100] ^= 1;
+  write_bytes(packed, bad);
+  EXPECT_TRUE(any_contains(check(packed, false),
+                           layer_part(gptq_cell(), 1) + "/linears/self_attn.q_proj/codes"));
+}
+
+// Files that are sound as bytes, but contradict each other or themselves.
+TEST_F(Check, ContradictionsAreFound) {
+  Store store = Store::join(run());
+  const LayerRecord layer = sample_layer(gptq(), 1);
+  const CellRecord cell = store.read_cell(gptq()).value();
+  const auto faults_with = [&](const std::function<void(LayerRecord&, CellRecord&)>& change) {
+    LayerRecord l = layer;
+    CellRecord c = cell;
+    change(l, c);
+    store.write_layer(gptq(), l);
+    store.write_cell(c);
+    return joined(check(run(), false));
+  };
+  EXPECT_EQ(faults_with([](auto&, auto&) {}), "");
+  EXPECT_THAT(faults_with([](auto& l, auto&) { l.linears[1].arrays[1].data[0] ^= std::byte{1}; }),
+              HasSubstr("layer 1: mlp.down_proj: its tensors are not those that were evaluated"));
+  EXPECT_THAT(faults_with([](auto& l, auto&) { l.linears.pop_back(); }),
+              HasSubstr("mlp.up_proj: its tensors are missing"));
+  EXPECT_THAT(faults_with([](auto&, auto& c) { c.linears.pop_back(); }),
+              HasSubstr("tensors that it does not list"));
+  EXPECT_THAT(faults_with([](auto&, auto& c) { c.linears[0].stored_bits += 8; }),
+              HasSubstr("stored bits differ"));
+  EXPECT_THAT(faults_with([](auto&, auto& c) { c.bits_per_weight *= 1.001; }),
+              HasSubstr("bits_per_weight"));
+  EXPECT_THAT(faults_with([](auto&, auto& c) { c.metrics[0].window_sums.pop_back(); }),
+              HasSubstr("window sums"));
+  EXPECT_THAT(faults_with([](auto&, auto& c) { c.metrics[2].value.perplexity *= 1.0001; }),
+              HasSubstr("ptb: perplexity"));
+  EXPECT_THAT(faults_with([](auto&, auto& c) { c.status = CellStatus::failed; }),
+              HasSubstr("does not say why"));
+  EXPECT_THAT(faults_with([](auto& l, auto&) {
+                l.linears[0].find("codes")->shape;
+                l.linears[0].bits = 3;
+              }),
+              HasSubstr("codes"));
+  EXPECT_THAT(faults_with([](auto& l, auto&) { l.linears[0].arrays[3].data[1] = std::byte{1}; }),
+              HasSubstr("group_index"));
+  EXPECT_THAT(faults_with([](auto& l, auto&) { l.linears[0].group = 7; }), HasSubstr("group"));
+}
+
+TEST_F(Check, BitsBehindARowsLastCodeMustBeZero) {
+  Store store = Store::join(run());
+  const CellHeader header = sample_header("rtn-w3-pc", "rtn", 3, -1);
+  LayerRecord layer = sample_layer(header, 0);
+  layer.linears[0] = sample_linear("self_attn.q_proj", 5, 9, 3, -1, 1);  // 27 of 32 bits
+  store.write_layer(header, layer);
+  EXPECT_THAT(joined(check(run(), false)), testing::Not(HasSubstr("zero bits")));
+  layer.linears[0].arrays[0].data[7] |= std::byte{0x80};
+  store.write_layer(header, layer);
+  EXPECT_THAT(joined(check(run(), false)), HasSubstr("codes: row 1 does not end in zero bits"));
+}
+
+TEST_F(Check, CompleteMeansEveryListedCellFinished) {
+  fs::remove(file(cell_part(gptq_cell())));
+  Store store = Store::create(run(), kModel);
+  store.rebuild_master();
+  EXPECT_EQ(joined(check(run(), false)), "");
+  EXPECT_EQ(joined(check(run(), true)), "gptq-w4-g32: not finished: 2 of 2 layers are stored\n");
+  store.write_cell(failed_cell(gptq(), "layer 3: not finite"));
+  EXPECT_EQ(joined(check(run(), false)), "");
+  EXPECT_EQ(joined(check(run(), true)), "gptq-w4-g32: failed: layer 3: not finite\n");
+}
+
+TEST_F(Check, DanglingLinksAreFound) {
+  fs::remove_all(run() + "/cells/" + gptq_cell());
+  EXPECT_THAT(joined(check(run(), false)),
+              HasSubstr("results.h5: cells/" + gptq_cell() + "/layer-0000.h5 is missing"));
+  Store::create(run(), kModel).rebuild_master();
+  EXPECT_EQ(joined(check(run(), false)), "");
+}
+
+TEST_F(Check, WhatIsNotOursIsAnInputError) {
+  write_bytes(directory_.path("x.h5"), "\x89HDF\r\n\x1a\n");
+  fs::create_directory(directory_.path("empty"));
+  for (const std::string& path : {directory_.path("x.h5"), directory_.path("empty"),
+                                  directory_.path("none"), file(layer_part(gptq_cell(), 0))}) {
+    EXPECT_THROW(check(path, false), InputError) << path;
+    EXPECT_THROW(Reader::open(path), InputError) << path;
+    EXPECT_THROW(pack(path, directory_.path("y.h5")), InputError) << path;
+    EXPECT_THROW(diff(path, run()), InputError) << path;
+  }
+}
+
+TEST_F(Check, FilesOfALaterSchemaAreRefused) {
+  Node node = run_node(sample_run({}));
+  node.attributes["schema"] = kSchema + 1;
+  EXPECT_THROW(run_of(node, "run.h5"), Error);
+}
+
+}  // namespace
+}  // namespace bitgrid::results

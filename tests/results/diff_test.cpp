@@ -1,0 +1,187 @@
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "kernels/error.hpp"
+#include "results/parts.hpp"
+#include "tests/results/fixture.hpp"
+
+namespace bitgrid::results {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class Diff : public testing::Test {
+ protected:
+  Diff() {
+    write_sample(a());
+    write_sample(b());
+  }
+  std::string a() const { return directory_.path("a"); }
+  std::string b() const { return directory_.path("b"); }
+  static CellHeader gptq() { return sample_header("gptq-w4-g32", "gptq", 4, 32); }
+  // The differences when b's second layer and its cell are changed.
+  std::vector<std::string> with(const std::function<void(LayerRecord&, CellRecord&)>& change) {
+    Store store = Store::join(b());
+    LayerRecord layer = sample_layer(gptq(), 1);
+    CellRecord cell = Store::join(a()).read_cell(gptq()).value();
+    change(layer, cell);
+    store.write_layer(gptq(), layer);
+    store.write_cell(cell);
+    return diff(a(), b());
+  }
+  TemporaryDirectory directory_;
+};
+
+TEST_F(Diff, EqualRunsDoNotDiffer) { EXPECT_THAT(diff(a(), b()), IsEmpty()); }
+
+TEST_F(Diff, TimesHostsAndRanksAreNotCompared) {
+  EXPECT_THAT(with([](LayerRecord& layer, CellRecord& cell) {
+                layer.host = "elsewhere";
+                layer.rank = 77;
+                layer.started_s = layer.finished_s = 1;
+                layer.seconds = {{"wait", 9}};
+                layer.linears[0].diagnostics.factor_s = layer.linears[0].diagnostics.solve_s = 9;
+                cell.linears[0].diagnostics.factor_s = cell.linears[0].diagnostics.solve_s = 9;
+                cell.seconds.clear();
+                cell.wall_s = cell.finished_s = 5;
+                cell.peak_memory_bytes = 5;
+                cell.hosts = {"elsewhere"};
+                cell.header.sweep_text = "other";
+              }),
+              IsEmpty());
+}
+
+// One bit, or one field, at a time: each is found, and named.
+TEST_F(Diff, EverySingleChangeIsFound) {
+  using Change = std::function<void(LayerRecord&, CellRecord&)>;
+  const std::vector<std::pair<std::string, Change>> changes = {
+      {"linears: self_attn.q_proj: codes: 1 of 6192 elements differ, the first at 6191",
+       [](auto& l, auto&) { l.linears[0].arrays[0].data.back() ^= std::byte{0x80}; }},
+      {"self_attn.q_proj: scales: 1 of 387 elements differ, the first at 0",
+       [](auto& l, auto&) { l.linears[0].arrays[1].data[0] ^= std::byte{1}; }},
+      {"mlp.down_proj: zeros",
+       [](auto& l, auto&) { l.linears[1].arrays[2].data[0] ^= std::byte{1}; }},
+      {"mlp.down_proj: group_index",
+       [](auto& l, auto&) { l.linears[1].arrays[3].data[0] ^= std::byte{1}; }},
+      {"mlp.down_proj: order",
+       [](auto& l, auto&) { l.linears[1].arrays[4].data[0] ^= std::byte{1}; }},
+      {"loss",
+       [](auto& l, auto&) {
+         l.linears[1].diagnostics.loss = std::nextafter(l.linears[1].diagnostics.loss, 9);
+       }},
+      {"damping: 0.01 against 0.02",
+       [](auto& l, auto&) { l.linears[1].diagnostics.damping = 0.02; }},
+      {"damping_attempts", [](auto& l, auto&) { l.linears[1].diagnostics.damping_attempts++; }},
+      {"dead_columns", [](auto& l, auto&) { l.linears[1].diagnostics.dead_columns++; }},
+      {"fallback", [](auto& l, auto&) { l.linears[1].diagnostics.fallback ^= true; }},
+      {"relative_output_error: 0.3333333333333333 against nan",
+       [](auto& l, auto&) { l.linears[1].diagnostics.relative_output_error = NAN; }},
+      {"mlp.up_proj is only in the first", [](auto& l, auto&) { l.linears.pop_back(); }},
+      {"metrics: 0000: perplexity",
+       [](auto&, auto& c) {
+         c.metrics[0].value.perplexity = std::nextafter(c.metrics[0].value.perplexity, 9);
+       }},
+      {"metrics: 0001: window_sums: 1 of 3",
+       [](auto&, auto& c) { c.metrics[1].window_sums[2] *= 1.5; }},
+      {"metrics: 0002: bos: never against always",
+       [](auto&, auto& c) { c.metrics[2].bos = "always"; }},
+      {"metrics: 0002 is only in the first", [](auto&, auto& c) { c.metrics.pop_back(); }},
+      {"code_hash: entry 0", [](auto&, auto& c) { c.linears[0].code_hash[3] = 'x'; }},
+      {"status: finished against failed", [](auto&, auto& c) { c.status = CellStatus::failed; }},
+      {"bits_per_weight",
+       [](auto&, auto& c) { c.bits_per_weight = std::nextafter(c.bits_per_weight, 9); }},
+      {"recipe: options: damp", [](auto&, auto& c) { c.header.recipe.options["damp"] = 0.02; }},
+      {"calibration_fingerprint", [](auto&, auto& c) { c.header.calibration_fingerprint += "x"; }},
+  };
+  for (const auto& [expected, change] : changes) {
+    const auto lines = with(change);
+    EXPECT_EQ(lines.size(), 1u) << expected << "\n" << joined(lines);
+    EXPECT_TRUE(any_contains(lines, "gptq-w4-g32")) << joined(lines);
+    EXPECT_TRUE(any_contains(lines, expected)) << joined(lines);
+  }
+}
+
+TEST_F(Diff, CellsAndLayersInOneOnlyAreFound) {
+  const std::string cell = cell_directory(gptq().name, gptq().key);
+  fs::remove(b() + "/" + layer_part(cell, 1) + ".h5");
+  EXPECT_THAT(diff(a(), b()), ElementsAre("gptq-w4-g32: layer 1 is only in the first"));
+  fs::remove_all(b() + "/cells/" + cell);
+  EXPECT_THAT(diff(b(), a()), ElementsAre("gptq-w4-g32: finished only in the second",
+                                          "gptq-w4-g32: layer 0 is only in the second",
+                                          "gptq-w4-g32: layer 1 is only in the second"));
+  std::vector<CellHeader> headers = sample_headers();
+  headers.pop_back();
+  Store::join(b()).write_run(sample_run(headers));
+  EXPECT_THAT(diff(a(), b()), ElementsAre("gptq-w4-g32 is only in the first"));
+  EXPECT_THAT(diff(b(), a()), ElementsAre("gptq-w4-g32 is only in the second"));
+}
+
+TEST_F(Diff, DroppedTensorsAreComparedByTheirHashes) {
+  const auto drop = [&] {
+    Store store = Store::join(b());
+    CellRecord cell = store.read_cell(gptq()).value();
+    cell.tensors_kept = false;
+    store.write_cell(cell);
+    store.drop_layers(gptq());
+  };
+  drop();
+  EXPECT_THAT(diff(a(), b()), IsEmpty());
+  with([](auto&, auto& c) { c.linears[4].code_hash[0] = 'x'; });
+  drop();
+  EXPECT_THAT(joined(diff(a(), b())), HasSubstr("code_hash: entry 4"));
+}
+
+TEST_F(Diff, PackedIsTheSameAsTheDirectory) {
+  const std::string packed = directory_.path("packed.h5");
+  pack(a(), packed);
+  EXPECT_THAT(diff(a(), packed), IsEmpty());
+  EXPECT_THAT(diff(packed, b()), IsEmpty());
+  EXPECT_THROW(pack(packed, directory_.path("again.h5")), InputError);
+  const auto lines = with([](auto& l, auto&) { l.linears[0].arrays[0].data[0] ^= std::byte{1}; });
+  EXPECT_EQ(diff(packed, b()), lines);
+  EXPECT_EQ(lines.size(), 1u);
+}
+
+TEST_F(Diff, ReadersSeeTheSameInBoth) {
+  const std::string packed = directory_.path("packed.h5");
+  Store(Store::join(a())).write_run(sample_run({gptq()}));
+  pack(a(), packed);
+  const Reader readers[] = {Reader::open(a()), Reader::open(packed),
+                            Reader::open(a() + "/results.h5")};
+  for (const Reader& reader : readers) {
+    expect_same(reader.run(), sample_run({gptq()}));
+    const auto cells = reader.cells();
+    ASSERT_EQ(cells.size(), 3u);
+    EXPECT_EQ(cells[0].name, "gptq-w4-g32");
+    EXPECT_TRUE(cells[0].listed);
+    EXPECT_THAT(cells[0].layers, ElementsAre(0, 1));
+    EXPECT_TRUE(cells[0].has_record);
+    expect_same(reader.layer(cells[0], 1), sample_layer(gptq(), 1));
+    expect_same(reader.cell(cells[0]), Store::join(a()).read_cell(gptq()).value());
+    for (const auto& [i, name] : {std::pair{1, "fp16"}, {2, "rtn-w3-pc"}}) {
+      EXPECT_EQ(cells[static_cast<std::size_t>(i)].name, name);
+      EXPECT_FALSE(cells[static_cast<std::size_t>(i)].listed);
+      EXPECT_EQ(cells[static_cast<std::size_t>(i)].key.size(), 64u);
+    }
+  }
+}
+
+TEST_F(Diff, DamagedSourcesAreNotPacked) {
+  const std::string file =
+      a() + "/" + layer_part(cell_directory(gptq().name, gptq().key), 1) + ".h5";
+  std::string bytes = read_bytes(file);
+  bytes[bytes.size() / 2] ^= 1;
+  write_bytes(file, bytes);
+  EXPECT_THROW(pack(a(), directory_.path("packed.h5")), Error);
+  EXPECT_FALSE(fs::exists(directory_.path("packed.h5")));
+}
+
+}  // namespace
+}  // namespace bitgrid::results

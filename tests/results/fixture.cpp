@@ -1,0 +1,414 @@
+#include "tests/results/fixture.hpp"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <random>
+#include <sstream>
+
+#include "kernels/error.hpp"
+#include "kernels/sha256.hpp"
+
+namespace bitgrid::results {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+template <class T>
+StoredArray array_from(const std::string& name, DType dtype, std::vector<std::int64_t> shape,
+                       const std::vector<T>& values, bool required) {
+  StoredArray array{name, dtype, std::move(shape), 0, required, {}};
+  array.data.resize(values.size() * sizeof(T));
+  if (!values.empty()) std::memcpy(array.data.data(), values.data(), array.data.size());
+  return array;
+}
+
+void expect_bits(double a, double b) {
+  EXPECT_EQ(std::bit_cast<std::uint64_t>(a), std::bit_cast<std::uint64_t>(b))
+      << a << " against " << b;
+}
+
+void expect_same(const LinearDiagnostics& a, const LinearDiagnostics& b) {
+  expect_bits(a.loss, b.loss);
+  expect_bits(a.relative_output_error, b.relative_output_error);
+  expect_bits(a.relative_weight_error, b.relative_weight_error);
+  expect_bits(a.damping, b.damping);
+  EXPECT_EQ(a.damping_attempts, b.damping_attempts);
+  EXPECT_EQ(a.fallback, b.fallback);
+  EXPECT_EQ(a.dead_columns, b.dead_columns);
+  expect_bits(a.factor_s, b.factor_s);
+  expect_bits(a.solve_s, b.solve_s);
+}
+
+void expect_same(const MetricRecord& a, const MetricRecord& b) {
+  EXPECT_TRUE(a.same_measurement(b));
+  expect_bits(a.value.perplexity, b.value.perplexity);
+  expect_bits(a.value.cross_entropy, b.value.cross_entropy);
+  expect_bits(a.value.cross_entropy_error, b.value.cross_entropy_error);
+  expect_bits(a.value.perplexity_error, b.value.perplexity_error);
+  EXPECT_EQ(a.value.windows, b.value.windows);
+  EXPECT_EQ(a.value.tokens, b.value.tokens);
+  EXPECT_EQ(a.window_sums, b.window_sums);
+}
+
+void expect_same(const RankCounters& a, const RankCounters& b) {
+  EXPECT_EQ(a.rank, b.rank);
+  EXPECT_EQ(a.stage, b.stage);
+  EXPECT_EQ(a.replica, b.replica);
+  EXPECT_EQ(a.host, b.host);
+  EXPECT_EQ(a.layers_read, b.layers_read);
+  EXPECT_EQ(a.weight_bytes_read, b.weight_bytes_read);
+  EXPECT_EQ(a.calibration_windows, b.calibration_windows);
+  EXPECT_EQ(a.evaluation_windows, b.evaluation_windows);
+  EXPECT_EQ(a.rows_solved, b.rows_solved);
+  EXPECT_EQ(a.layers_quantized, b.layers_quantized);
+  EXPECT_EQ(a.layers_replayed, b.layers_replayed);
+  EXPECT_EQ(a.peak_memory_bytes, b.peak_memory_bytes);
+  EXPECT_EQ(a.seconds, b.seconds);
+}
+
+}  // namespace
+
+TemporaryDirectory::TemporaryDirectory() {
+  std::string pattern = (fs::temp_directory_path() / "bitgrid-results-XXXXXX").string();
+  if (mkdtemp(pattern.data()) == nullptr) throw Error("cannot make a temporary directory");
+  path_ = pattern;
+}
+TemporaryDirectory::~TemporaryDirectory() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+StoredArray sample_packed(const std::string& name, std::int64_t rows, std::int64_t cols, int bits,
+                          unsigned seed) {
+  StoredArray array{name, DType::u8, {rows, cols}, bits, true, {}};
+  const std::int64_t row_bytes = (cols * bits + 7) / 8;
+  array.data.assign(static_cast<std::size_t>(rows * row_bytes), std::byte{0});
+  std::mt19937 random(seed);
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t bit = 0; bit < cols * bits; ++bit)
+      if (random() & 1u)
+        array.data[static_cast<std::size_t>(r * row_bytes + bit / 8)] |= std::byte{1} << (bit % 8);
+  return array;
+}
+
+QuantizedLinear sample_linear(const std::string& name, std::int64_t rows, std::int64_t cols,
+                              int bits, std::int64_t group, unsigned seed) {
+  const std::int64_t groups = group < 0 ? 1 : cols / group;
+  QuantizedLinear linear{name, "uniform", rows, cols, bits, group, {}, {}};
+  std::mt19937 random(seed);
+  std::vector<std::uint16_t> scales(static_cast<std::size_t>(rows * groups));
+  for (auto& s : scales)
+    s = static_cast<std::uint16_t>(0x1000 + random() % 0x2000);  // subnormal free, 2^-11 … 2^-3
+  scales[0] = 0x0001;                                            // the smallest half
+  std::vector<std::int32_t> index(static_cast<std::size_t>(cols)), order(index.size());
+  for (std::size_t j = 0; j < index.size(); ++j) {
+    index[j] = static_cast<std::int32_t>((j * 7 + 3) % static_cast<std::size_t>(groups));
+    order[j] = static_cast<std::int32_t>(index.size() - 1 - j);
+  }
+  linear.arrays.push_back(sample_packed("codes", rows, cols, bits, seed));
+  linear.arrays.push_back(array_from("scales", DType::f16, {rows, groups}, scales, true));
+  linear.arrays.push_back(sample_packed("zeros", rows, groups, bits, seed + 1));
+  if (groups > 1)
+    linear.arrays.push_back(array_from("group_index", DType::i32, {cols}, index, true));
+  linear.arrays.push_back(array_from("order", DType::i32, {cols}, order, false));
+  linear.diagnostics = {0.1 + seed, 1.0 / 3, 0.02, 0.01, 2, seed % 2 == 1, 5, 0.5, kNan};
+  return linear;
+}
+
+CellHeader sample_header(const std::string& name, const std::string& method, double bits,
+                         std::int64_t group) {
+  CellHeader header;
+  header.name = name;
+  header.key = sha256_hex(name);
+  header.recipe = {
+      {method},
+      bits,
+      group,
+      {{"order", std::string("act")}, {"damp", 0.01}, {"mse", false}, {"steps", std::int64_t{3}}}};
+  if (method == "fp16") header.recipe.options.clear();
+  header.method_title = method == "gptq" ? "GPTQ" : method == "rtn" ? "RTN" : "FP16";
+  header.model_fingerprint = kModel;
+  header.calibration = method == "gptq" ? "c4, 64 x 256, seed 0" : "";
+  header.calibration_fingerprint = method == "gptq" ? sha256_hex("windows") : "";
+  header.shards = 16;
+  header.seed = 7;
+  header.sweep_text = "name = \"demo\"  # ünïcode\n";
+  header.version = "0.1.0";
+  header.blas = "Haswell";
+  return header;
+}
+
+LayerRecord sample_layer(const CellHeader& cell, std::int64_t layer) {
+  LayerRecord record;
+  record.layer = layer;
+  const auto seed = static_cast<unsigned>(100 * layer) + static_cast<unsigned>(cell.recipe.bits);
+  const int bits = static_cast<int>(cell.recipe.bits);
+  const std::int64_t group = cell.recipe.group;
+  record.linears.push_back(
+      sample_linear("self_attn.q_proj", 129, 96, bits, group, seed));  // codes beyond 4 KiB
+  record.linears.push_back(sample_linear("mlp.down_proj", 3, 64, bits, group, seed + 1));
+  record.linears.push_back(sample_linear("mlp.up_proj", 1, 32, bits, group, seed + 2));
+  record.host = "n1";
+  record.rank = 3;
+  record.started_s = 1.7e9 + 0.25;
+  record.finished_s = 1.7e9 + 4.5;
+  record.seconds = {{"solve", 2.5}, {"forward", 0.125}};
+  return record;
+}
+
+MetricRecord sample_metric(const std::string& set, double cross_entropy) {
+  MetricRecord metric;
+  metric.set = set;
+  metric.protocol = "gptq";
+  metric.length = 256;
+  metric.text_fingerprint = sha256_hex(set);
+  metric.ids_fingerprint = sha256_hex(set + " ids");
+  metric.bos = "never";
+  metric.window_sums = {cross_entropy * 255, cross_entropy * 254, cross_entropy * 256};
+  metric.value = {
+      std::exp(cross_entropy), cross_entropy, 0.01, 0.01 * std::exp(cross_entropy), 3, 765};
+  return metric;
+}
+
+CellRecord sample_cell(const CellHeader& header, const std::vector<LayerRecord>& layers) {
+  CellRecord cell;
+  cell.header = header;
+  double bits = 0, weights = 0;
+  for (const LayerRecord& layer : layers)
+    for (const QuantizedLinear& linear : layer.linears) {
+      const double count = static_cast<double>(linear.rows * linear.cols);
+      const auto stored = static_cast<std::int64_t>(std::llround(linear.bits_per_weight() * count));
+      cell.linears.push_back({layer.layer, linear.name, linear.rows, linear.cols,
+                              linear.code_hash(), stored, linear.diagnostics});
+      bits += static_cast<double>(stored);
+      weights += count;
+    }
+  if (weights > 0) cell.bits_per_weight = bits / weights;
+  cell.metrics = {sample_metric("wikitext2", 1.75), sample_metric("c4", 2.25),
+                  sample_metric("ptb", 2.0)};
+  cell.seconds = {{"forward", 12.5}, {"solve", 3.25}, {"evaluation", 0.0001}};
+  cell.wall_s = 75;
+  cell.peak_memory_bytes = 3 << 20;
+  cell.hosts = {"n1", "n2"};
+  cell.finished_s = 1.7e9 + 60;
+  return cell;
+}
+
+CellRecord failed_cell(const CellHeader& header, const std::string& why) {
+  CellRecord cell;
+  cell.header = header;
+  cell.status = CellStatus::failed;
+  cell.failure = why;
+  return cell;
+}
+
+RankCounters sample_counters(int rank) {
+  RankCounters c;
+  c.rank = rank;
+  c.stage = rank / 2;
+  c.replica = rank % 2;
+  c.host = "n" + std::to_string(rank);
+  c.layers_read = {1 + rank, 0};
+  c.weight_bytes_read = 1000000 * (rank + 1);
+  c.calibration_windows = {32, 31};
+  c.evaluation_windows = {8, 9};
+  c.rows_solved = {100, 200};
+  c.layers_quantized = {1, 1};
+  c.layers_replayed = {0, 1};
+  c.peak_memory_bytes = 5 << 20;
+  c.seconds = {{"forward", 1.5}, {"wait", 0.25}};
+  return c;
+}
+
+RunRecord sample_run(const std::vector<CellHeader>& cells) {
+  RunRecord run;
+  run.name = "demo";
+  run.model = "sweeps/demo/model";
+  run.model_fingerprint = kModel;
+  run.layer_count = 2;
+  run.sweep_text = "name = \"demo\"\n";
+  run.version = "0.1.0";
+  run.blas = "Haswell";
+  run.device = "cpu";
+  run.ranks = 2;
+  run.stages = 1;
+  run.replicas = 2;
+  run.threads = 1;
+  for (const CellHeader& cell : cells) {
+    run.cell_names.push_back(cell.name);
+    run.cell_keys.push_back(cell.key);
+    run.cell_predicted_s.push_back(60);
+  }
+  run.sets = {"wikitext2", "c4", "ptb"};
+  run.evaluation_length = 256;
+  run.counters = {sample_counters(0), sample_counters(1)};
+  run.started_s = 1700000000;
+  run.finished_s = 1700000095;
+  return run;
+}
+
+std::vector<CellHeader> sample_headers() {
+  return {sample_header("fp16", "fp16", 16, -1), sample_header("rtn-w3-pc", "rtn", 3, -1),
+          sample_header("gptq-w4-g32", "gptq", 4, 32)};
+}
+
+void write_sample(const std::string& directory) {
+  Store store = Store::create(directory, kModel);
+  const std::vector<CellHeader> headers = sample_headers();
+  store.write_run(sample_run(headers));
+  for (const CellHeader& header : headers) {
+    std::vector<LayerRecord> layers;
+    if (header.recipe.quantizes()) layers = {sample_layer(header, 0), sample_layer(header, 1)};
+    for (const LayerRecord& layer : layers) store.write_layer(header, layer);
+    store.write_cell(sample_cell(header, layers));
+  }
+  store.rebuild_master();
+}
+
+void expect_same(const CellHeader& a, const CellHeader& b, bool with_sweep_text) {
+  EXPECT_EQ(a.name, b.name);
+  EXPECT_EQ(a.key, b.key);
+  EXPECT_EQ(a.recipe, b.recipe);
+  EXPECT_EQ(a.method_title, b.method_title);
+  EXPECT_EQ(a.model_fingerprint, b.model_fingerprint);
+  EXPECT_EQ(a.calibration, b.calibration);
+  EXPECT_EQ(a.calibration_fingerprint, b.calibration_fingerprint);
+  EXPECT_EQ(a.shards, b.shards);
+  EXPECT_EQ(a.seed, b.seed);
+  if (with_sweep_text) {
+    EXPECT_EQ(a.sweep_text, b.sweep_text);
+  }
+  EXPECT_EQ(a.version, b.version);
+  EXPECT_EQ(a.blas, b.blas);
+}
+
+void expect_same(const LayerRecord& a, const LayerRecord& b) {
+  EXPECT_EQ(a.layer, b.layer);
+  EXPECT_EQ(a.host, b.host);
+  EXPECT_EQ(a.rank, b.rank);
+  expect_bits(a.started_s, b.started_s);
+  expect_bits(a.finished_s, b.finished_s);
+  EXPECT_EQ(a.seconds, b.seconds);
+  ASSERT_EQ(a.linears.size(), b.linears.size());
+  for (std::size_t i = 0; i < a.linears.size(); ++i) {
+    const QuantizedLinear &x = a.linears[i], &y = b.linears[i];
+    EXPECT_EQ(x.name, y.name);
+    EXPECT_EQ(x.format, y.format);
+    EXPECT_EQ(x.rows, y.rows);
+    EXPECT_EQ(x.cols, y.cols);
+    EXPECT_EQ(x.bits, y.bits);
+    EXPECT_EQ(x.group, y.group);
+    EXPECT_TRUE(x.arrays == y.arrays) << x.name;
+    EXPECT_EQ(x.code_hash(), y.code_hash());
+    expect_same(x.diagnostics, y.diagnostics);
+  }
+}
+
+void expect_same(const CellRecord& a, const CellRecord& b) {
+  expect_same(a.header, b.header, true);
+  EXPECT_EQ(a.status, b.status);
+  EXPECT_EQ(a.failure, b.failure);
+  expect_bits(a.bits_per_weight, b.bits_per_weight);
+  EXPECT_EQ(a.tensors_kept, b.tensors_kept);
+  EXPECT_EQ(a.seconds, b.seconds);
+  expect_bits(a.wall_s, b.wall_s);
+  EXPECT_EQ(a.peak_memory_bytes, b.peak_memory_bytes);
+  EXPECT_EQ(a.hosts, b.hosts);
+  expect_bits(a.finished_s, b.finished_s);
+  ASSERT_EQ(a.metrics.size(), b.metrics.size());
+  for (std::size_t i = 0; i < a.metrics.size(); ++i) expect_same(a.metrics[i], b.metrics[i]);
+  ASSERT_EQ(a.linears.size(), b.linears.size());
+  for (std::size_t i = 0; i < a.linears.size(); ++i) {
+    const LinearSummary &x = a.linears[i], &y = b.linears[i];
+    EXPECT_EQ(x.layer, y.layer);
+    EXPECT_EQ(x.linear, y.linear);
+    EXPECT_EQ(x.rows, y.rows);
+    EXPECT_EQ(x.cols, y.cols);
+    EXPECT_EQ(x.code_hash, y.code_hash);
+    EXPECT_EQ(x.stored_bits, y.stored_bits);
+    expect_same(x.diagnostics, y.diagnostics);
+  }
+}
+
+void expect_same(const RunRecord& a, const RunRecord& b) {
+  EXPECT_EQ(a.name, b.name);
+  EXPECT_EQ(a.model, b.model);
+  EXPECT_EQ(a.model_fingerprint, b.model_fingerprint);
+  EXPECT_EQ(a.layer_count, b.layer_count);
+  EXPECT_EQ(a.sweep_text, b.sweep_text);
+  EXPECT_EQ(a.version, b.version);
+  EXPECT_EQ(a.blas, b.blas);
+  EXPECT_EQ(a.device, b.device);
+  EXPECT_EQ(a.ranks, b.ranks);
+  EXPECT_EQ(a.stages, b.stages);
+  EXPECT_EQ(a.replicas, b.replicas);
+  EXPECT_EQ(a.threads, b.threads);
+  EXPECT_EQ(a.cell_names, b.cell_names);
+  EXPECT_EQ(a.cell_keys, b.cell_keys);
+  EXPECT_EQ(a.cell_predicted_s, b.cell_predicted_s);
+  EXPECT_EQ(a.sets, b.sets);
+  EXPECT_EQ(a.evaluation_length, b.evaluation_length);
+  expect_bits(a.started_s, b.started_s);
+  expect_bits(a.finished_s, b.finished_s);
+  ASSERT_EQ(a.counters.size(), b.counters.size());
+  for (std::size_t i = 0; i < a.counters.size(); ++i) expect_same(a.counters[i], b.counters[i]);
+}
+
+std::string read_bytes(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+void write_bytes(const std::string& file, const std::string& bytes) {
+  std::ofstream(file, std::ios::binary) << bytes;
+}
+
+std::string message_in_child(const std::function<void()>& fn) {
+  int ends[2];
+  if (pipe(ends) != 0) return "no pipe";
+  const pid_t child = fork();
+  if (child == 0) {
+    std::string message;
+    try {
+      fn();
+    } catch (const std::exception& e) {
+      message = e.what();
+    }
+    const ssize_t written = write(ends[1], message.data(), message.size());
+    _exit(written == static_cast<ssize_t>(message.size()) ? 0 : 1);
+  }
+  close(ends[1]);
+  std::string message;
+  char buffer[1024];
+  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
+    message.append(buffer, static_cast<std::size_t>(n));
+  close(ends[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    return "the child died of signal " + std::to_string(WTERMSIG(status));
+  return message;
+}
+
+bool any_contains(const std::vector<std::string>& lines, const std::string& text) {
+  for (const std::string& line : lines)
+    if (line.find(text) != std::string::npos) return true;
+  return false;
+}
+std::string joined(const std::vector<std::string>& lines) {
+  std::string out;
+  for (const std::string& line : lines) out += line + "\n";
+  return out;
+}
+
+}  // namespace bitgrid::results
