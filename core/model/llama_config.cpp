@@ -6,9 +6,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
-#include <vector>
 
+#include "core/checkpoint/strict_json.hpp"
 #include "kernels/error.hpp"
 
 namespace bitgrid {
@@ -95,8 +94,7 @@ class Object {
   // A value as it may stand in a one-line message.
   static std::string found(const Json& value) {
     if (value.is_structured()) return value.is_object() ? "an object" : "a list";
-    std::string text = value.dump(-1, ' ', true);
-    return text.size() <= 40 ? text : text.substr(0, 40) + "...";
+    return value.is_string() ? quote(value.get<std::string>()) : value.dump();
   }
 
   const Json* json_;
@@ -104,22 +102,17 @@ class Object {
   std::string path_;
 };
 
-// Throws for what nlohmann's parser lets pass: an object that names a key twice.
-Json parse_without_duplicates(std::string_view text, const std::string& file) {
-  std::vector<std::set<std::string>> open;
-  const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) open.emplace_back();
-    if (event == Json::parse_event_t::object_end) open.pop_back();
-    if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second)
-      throw InputError(fmt::format("{}: the key {} appears twice in one object", file,
-                                   parsed.dump(-1, ' ', true)));
-    return true;
-  };
-  try {
-    return Json::parse(text, watch);
-  } catch (const Json::exception& e) {
-    throw InputError(fmt::format("{}: not valid JSON: {}", file, e.what()));
-  }
+// Strict in what nlohmann's parser lets pass, such as a key that appears twice.
+Json parse_strictly(std::string_view text, const std::string& file) {
+  struct Ignore final : JsonEvents {
+    void begin_object() override {}
+    void key(std::string_view) override {}
+    void begin_array() override {}
+    void end() override {}
+    void scalar(const JsonScalar&) override {}
+  } ignore;
+  read_json(text, file, JsonLimits{}, ignore);
+  return Json::parse(text);
 }
 
 struct Rope {
@@ -156,7 +149,8 @@ Rope read_rope(const Object& rope, bool type_required) {
   const auto type = rope.text("rope_type");
   const auto old_type = rope.text("type");
   if (type && old_type && *type != *old_type)
-    rope.refuse("rope_type", fmt::format("says {} where type says {}", *type, *old_type));
+    rope.refuse("rope_type",
+                fmt::format("says {} where type says {}", quote(*type), quote(*old_type)));
   if (!type && !old_type && type_required) rope.refuse("rope_type", "missing");
   const std::string name = type ? *type : old_type.value_or("default");
   if (rope.number("partial_rotary_factor").value_or(1) != 1)
@@ -167,7 +161,7 @@ Rope read_rope(const Object& rope, bool type_required) {
     result.scaling = read_llama3_scaling(rope);
   } else if (name != "default") {
     rope.refuse(type ? "rope_type" : "type",
-                fmt::format("expected default or llama3, found {}", name));
+                fmt::format("expected \"default\" or \"llama3\", found {}", quote(name)));
   }
   return result;
 }
@@ -235,11 +229,11 @@ void check_total_size(const Object& root, const LlamaConfig& config) {
 void refuse_other_architectures(const Object& root) {
   const auto type = root.text("model_type");
   if (type != "llama")
-    root.refuse("model_type",
-                type ? fmt::format("expected llama, found {}", *type) : "missing, expected llama");
+    root.refuse("model_type", type ? fmt::format("expected \"llama\", found {}", quote(*type))
+                                   : "missing; expected \"llama\"");
   const auto activation = root.text("hidden_act");
   if (activation && *activation != "silu")
-    root.refuse("hidden_act", fmt::format("expected silu, found {}", *activation));
+    root.refuse("hidden_act", fmt::format("expected \"silu\", found {}", quote(*activation)));
   for (const char* bias : {"attention_bias", "mlp_bias"})
     if (root.flag(bias)) root.refuse(bias, "linears with a bias are not supported");
   if (root.find("quantization_config") != nullptr)
@@ -252,7 +246,7 @@ LlamaConfig parse_llama_config(std::string_view json, const std::string& file) {
   if (json.size() > kFileBytesMax)
     throw InputError(
         fmt::format("{}: {} bytes, expected at most {}", file, json.size(), kFileBytesMax));
-  const Json parsed = parse_without_duplicates(json, file);
+  const Json parsed = parse_strictly(json, file);
   if (!parsed.is_object()) throw InputError(file + ": expected a JSON object");
   const Object root(parsed, file, "");
   refuse_other_architectures(root);
