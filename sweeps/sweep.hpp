@@ -10,10 +10,10 @@ namespace bitgrid {
 
 // A sweep file, read, checked and resolved: defaults filled in, axes multiplied out.
 struct Sweep {
-  std::string file;                      // where it was read
+  std::string file;  // where it was read
   std::string name;
-  // Directories, absolute: the file's relative ones are taken from its folder, --out from the working directory. The same
-  // goes for data sets that are given as a path.
+  // Directories, absolute: the file's relative ones are taken from its folder, --out from the
+  // working directory. The same goes for data sets that are given as a path.
   std::string model;
   std::string output;
   std::string data_dir;
@@ -30,44 +30,47 @@ struct Sweep {
   struct Evaluation {
     std::vector<std::string> perplexity;
     std::int64_t length = 2048;
-    std::string bos = "auto";            // auto, always, never
+    std::string bos = "auto";  // auto, always, never
     bool operator==(const Evaluation&) const = default;
   } evaluation;
 
   struct Run {
-    int stages = 0, replicas = 0;        // 0: auto
-    int threads = 0;                     // per rank; 0: auto
+    int stages = 0, replicas = 0;  // 0: auto
+    int threads = 0;               // per rank; 0: auto
     std::string device = "auto";
-    std::int64_t memory_bytes = 0;       // per rank; 0: what the machine has
+    std::int64_t memory_bytes = 0;  // per rank; 0: what the machine has
     double deadline_s = 600;
     bool reproducible = false;
-    bool keep_tensors = true;            // keep = "all"
+    bool keep_tensors = true;  // keep = "all"
     bool operator==(const Run&) const = default;
   } run;
 
-  std::vector<Recipe> cells;             // in the order of the file; no two of one name
+  std::vector<Recipe> cells;  // in the order of the file; no two of one name
   bool operator==(const Sweep&) const = default;
 };
 
 // What the command line adds to the file.
 struct SweepOverrides {
-  std::string out;                       // --out, relative to the working directory
-  std::vector<std::string> set;          // --set key=value, dotted keys, TOML values ("calibration.windows=16")
-  std::string cells;                     // --cells 'gptq-w4-*': comma-separated shell patterns on names
+  std::string out;  // --out, relative to the working directory
+  std::vector<std::string>
+      set;            // --set key=value, dotted keys, TOML values ("calibration.windows=16")
+  std::string cells;  // --cells 'gptq-w4-*': comma-separated shell patterns on names
 };
 
 // Reads and checks the file's own content (not the model or the data). Throws InputError, one line:
 // "FILE:LINE: unknown key 'windos' in [calibration]; did you mean 'windows'?"
 Sweep read_sweep(const std::string& file, const SweepOverrides& overrides);
-Sweep parse_sweep(const std::string& text, const std::string& file, const SweepOverrides& overrides);
+Sweep parse_sweep(const std::string& text, const std::string& file,
+                  const SweepOverrides& overrides);
 
-// The resolved sweep as TOML: what is stored with the results; parsing it again gives the same Sweep.
+// The resolved sweep as TOML: what is stored with the results; parsing it again gives the same
+// Sweep.
 std::string sweep_text(const Sweep& sweep);
 
-// SHA-256 that makes a cell the same cell: recipe and seed, and, where the recipe uses calibration data, the fingerprint of
-// the windows and the number of shards.
-std::string cell_key(const Recipe& recipe, const std::string& calibration_fingerprint, std::int64_t shards,
-                     std::int64_t seed);
+// SHA-256 that makes a cell the same cell: recipe and seed, and, where the recipe uses calibration
+// data, the fingerprint of the windows and the number of shards.
+std::string cell_key(const Recipe& recipe, const std::string& calibration_fingerprint,
+                     std::int64_t shards, std::int64_t seed);
 
 // "20GiB", "512 MiB", "10min", "90s" -> bytes, seconds. Throws InputError.
 std::int64_t parse_bytes(const std::string& text);

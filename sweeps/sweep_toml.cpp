@@ -211,7 +211,8 @@ std::string quote_for_message(std::string_view text) {
   std::size_t size = std::min(text.size(), kMax);
   // Not in the middle of a character: behind the cut there must not be a UTF-8 continuation byte.
   while (size > 0 && size < text.size() && (text[size] & 0xC0) == 0x80) --size;
-  return "'" + one_line(std::string(text.substr(0, size))) + (size < text.size() ? "…'" : "'");
+  return fmt::format("'{}{}'", one_line(std::string(text.substr(0, size))),
+                     size < text.size() ? "…" : "");
 }
 
 }  // namespace bitgrid

@@ -1,0 +1,225 @@
+#include "sweeps/plan.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "core/methods/registry.hpp"
+#include "core/model/cost.hpp"
+#include "kernels/pack_codes.hpp"
+#include "kernels/shard_tree.hpp"
+
+namespace bitgrid {
+namespace {
+
+constexpr double kGiga = 1e9;
+// Per weight, to round to nearest: range, scale, quotient, clamp, error. Memory is what it costs.
+constexpr double kRoundFlops = 10;
+// W is read, its codes and the weights rebuilt from them are written and read again.
+constexpr double kRoundBytes = 24;
+// Tokens whose logits exist at a time, per thread (core/evaluation/perplexity.cpp).
+constexpr std::int64_t kLogitTokens = 256;
+
+double real(std::int64_t count) { return static_cast<double>(count); }
+std::size_t at(Tap tap) { return static_cast<std::size_t>(tap); }
+
+bool is_set(const Recipe& recipe, const std::string& key) {
+  const auto option = recipe.options.find(key);
+  return option != recipe.options.end() && option->second == OptionValue(true);
+}
+
+// What is stored of one linear: see assemble_linear.
+struct StoredBytes {
+  std::int64_t required = 0;
+  std::int64_t all = 0;
+};
+
+StoredBytes stored_bytes(const Recipe& recipe, std::int64_t rows, std::int64_t cols) {
+  const int bits = static_cast<int>(recipe.bits);
+  const std::int64_t groups = group_count(cols, recipe.group);
+  constexpr std::int64_t kScaleBytes = 2, kIndexBytes = 4;
+  StoredBytes bytes;
+  bytes.required = rows * (packed_row_bytes(cols, bits) + kScaleBytes * groups);
+  if (!is_set(recipe, "symmetric")) bytes.required += rows * packed_row_bytes(groups, bits);
+  const auto order = recipe.options.find("order");
+  const bool ordered = order != recipe.options.end() && order->second != OptionValue("none");
+  if (ordered && groups > 1 && order->second == OptionValue("act"))
+    bytes.required += kIndexBytes * cols;
+  bytes.all = bytes.required + (ordered ? kIndexBytes * cols : 0);
+  return bytes;
+}
+
+// One layer of a cell, all windows.
+CellFlops cell_layer_flops(const Recipe& recipe, const LlamaConfig& config,
+                           const Workload& calibration,
+                           std::span<const EvaluationSize> evaluation) {
+  CellFlops flops;
+  for (const auto& set : evaluation)
+    flops.evaluation += layer_flops(config, {set.windows, set.length}).forward();
+  if (!recipe.quantizes()) return flops;
+  if (!recipe_needs(recipe).any()) {
+    flops.solve = kRoundFlops * real(parameter_counts(config).layer_linears);
+    return flops;
+  }
+  const LayerFlops layer = layer_flops(config, calibration);
+  // Without true_sequential the statistics of a layer are taken first, and its outputs need a
+  // second walk.
+  const auto sequential = recipe.options.find("true_sequential");
+  const bool twice = sequential != recipe.options.end() && sequential->second == OptionValue(false);
+  flops.forward = layer.forward() * (twice ? 2 : 1);
+  for (const Tap tap : kTaps) {
+    flops.statistics += layer.gram[at(tap)];
+    flops.factorization += layer.factorization[at(tap)];
+    // Besides the column loop: (w − q) S (w − q)ᵀ and w S wᵀ, each with half the products of a full
+    // one.
+    flops.solve += 3 * layer.solve[at(tap)];
+  }
+  return flops;
+}
+
+CellFlops times(const CellFlops& flops, double factor) {
+  return {flops.forward * factor, flops.statistics * factor, flops.factorization * factor,
+          flops.solve * factor, flops.evaluation * factor};
+}
+
+// Of one layer, on the replicas of its stage. The factorization is one replica's work; everything
+// else is shared.
+double layer_seconds(const Recipe& recipe, const CellFlops& layer, const LlamaConfig& config,
+                     const PlanWorld& world, const MachineRates& rates) {
+  const double speed = real(world.threads) / real(rates.threads) * kGiga;
+  const double products =
+      layer.forward + layer.evaluation + (recipe_needs(recipe).any() ? layer.solve : 0);
+  const double shared = products / rates.linear_gflops + layer.statistics / rates.gram_gflops;
+  double seconds = (shared / world.replicas + layer.factorization / rates.factor_gflops) / speed;
+  const double weights = real(parameter_counts(config).layer_linears);
+  const double stored_bytes_read =
+      2 * weights + 4 * weights;  // 16-bit weights are read and widened, by every rank
+  seconds += stored_bytes_read / (rates.memory_gbytes * kGiga);
+  if (recipe.quantizes())
+    seconds += kRoundBytes * weights / world.replicas / (rates.memory_gbytes * kGiga);
+  return seconds;
+}
+
+// Partial sums and a square to work in while shards are added; then the whole matrix, its factor in
+// fp64, and U.
+std::int64_t statistics_bytes(std::int64_t in, std::int64_t shards) {
+  const auto partials = static_cast<std::int64_t>(
+      std::bit_width(static_cast<std::uint64_t>(std::max<std::int64_t>(shards, 1))));
+  const std::int64_t square = in * in;
+  const std::int64_t summing = 4 * square + partials * 2 * in * (in + 1);
+  const std::int64_t factoring = 4 * square + 8 * square + 4 * square;
+  return std::max(summing, factoring);
+}
+
+RankMemory rank_memory(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
+                       std::span<const EvaluationSize> evaluation) {
+  const auto& c = sweep.calibration;
+  const bool calibrates = std::any_of(sweep.cells.begin(), sweep.cells.end(),
+                                      [](const Recipe& r) { return recipe_needs(r).any(); });
+  RankMemory memory;
+  const MemoryBytes calibration = memory_bytes(config, c.length);
+  memory.weights = 2 * calibration.layer;
+  for (int replica = 0; replica < world.replicas; ++replica) {
+    const auto windows = [&](std::int64_t count) {
+      return replica_windows(count, c.shards, world.replicas, replica).count;
+    };
+    std::int64_t hidden = calibrates ? windows(c.windows) * calibration.window_hidden : 0;
+    for (const auto& set : evaluation)
+      hidden += windows(set.windows) * memory_bytes(config, set.length).window_hidden;
+    memory.hidden = std::max(memory.hidden, hidden);
+    if (!calibrates) continue;
+    const auto widest =
+        *std::max_element(calibration.window_tap.begin(), calibration.window_tap.end());
+    memory.taps = std::max(memory.taps, windows(c.windows) * widest);
+    const std::int64_t shards = replica_shards(c.shards, world.replicas, replica).count;
+    for (const Tap tap : kTaps)
+      memory.statistics =
+          std::max(memory.statistics, statistics_bytes(tap_size(config, tap), shards));
+  }
+  std::int64_t scratch = calibrates ? calibration.window_scratch : 0;
+  for (const auto& set : evaluation) {
+    const std::int64_t logits =
+        4 * std::min(kLogitTokens, set.length) * (config.vocab_size + config.hidden_size);
+    scratch = std::max({scratch, memory_bytes(config, set.length).window_scratch, logits});
+  }
+  memory.scratch = world.threads * scratch;
+  if (!evaluation.empty()) memory.head = calibration.head;
+  return memory;
+}
+
+void add_storage(const Recipe& recipe, const LlamaConfig& config, CellPlan& cell) {
+  if (!recipe.quantizes()) return;
+  StoredBytes bytes;
+  for (const Linear linear : kLinears) {
+    check_group(recipe, linear_name(linear), linear_cols(config, linear));
+    const StoredBytes more =
+        stored_bytes(recipe, linear_rows(config, linear), linear_cols(config, linear));
+    bytes.required += more.required;
+    bytes.all += more.all;
+  }
+  cell.bits_per_weight = 8 * real(bytes.required) / real(parameter_counts(config).layer_linears);
+  cell.output_bytes = bytes.all * config.layer_count;
+}
+
+CellPlan plan_cell(const Recipe& recipe, const Plan& plan, const Workload& calibration) {
+  const LlamaConfig& config = plan.config;
+  CellPlan cell;
+  cell.name = recipe_name(recipe);
+  add_storage(recipe, config, cell);
+  const CellFlops layer = cell_layer_flops(recipe, config, calibration, plan.evaluation);
+  cell.flops = times(layer, real(config.layer_count));
+  double head = 0;
+  for (const auto& set : plan.evaluation) head += head_flops(config, {set.windows, set.length});
+  cell.flops.evaluation += head;
+
+  const double each = layer_seconds(recipe, layer, config, plan.world, plan.rates);
+  const double speed = plan.rates.linear_gflops * kGiga * plan.world.threads / plan.rates.threads;
+  const double on_head = head / speed / plan.world.replicas;
+  for (int stage = 0; stage < plan.world.stages; ++stage) {
+    const double layers = real(shard_windows(config.layer_count, plan.world.stages, stage).count);
+    cell.seconds =
+        std::max(cell.seconds, layers * each + (stage + 1 == plan.world.stages ? on_head : 0));
+  }
+  return cell;
+}
+
+}  // namespace
+
+CellFlops& CellFlops::operator+=(const CellFlops& other) {
+  forward += other.forward;
+  statistics += other.statistics;
+  factorization += other.factorization;
+  solve += other.solve;
+  evaluation += other.evaluation;
+  return *this;
+}
+
+Plan make_plan(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
+               std::span<const EvaluationSize> evaluation, const MachineRates& rates) {
+  Plan plan;
+  plan.name = sweep.name;
+  plan.world = world;
+  plan.config = config;
+  plan.calibration = sweep.calibration;
+  plan.evaluation.assign(evaluation.begin(), evaluation.end());
+  plan.rates = rates;
+  plan.memory_limit = sweep.run.memory_bytes;
+  plan.memory = rank_memory(sweep, config, world, evaluation);
+  const Workload calibration{sweep.calibration.windows, sweep.calibration.length};
+  for (const auto& recipe : sweep.cells) {
+    plan.cells.push_back(plan_cell(recipe, plan, calibration));
+    CellPlan& cell = plan.cells.back();
+    if (!sweep.run.keep_tensors) cell.output_bytes = 0;
+    plan.flops += cell.flops;
+    plan.output_bytes += cell.output_bytes;
+    plan.seconds += cell.seconds;
+  }
+  // A stage waits while the first cell comes down to it and the last one goes on from it: S − 1
+  // cells' time.
+  const double cells = std::max(1.0, real(static_cast<std::int64_t>(sweep.cells.size())));
+  plan.efficiency = cells / (cells + world.stages - 1);
+  plan.seconds /= plan.efficiency;
+  return plan;
+}
+
+}  // namespace bitgrid

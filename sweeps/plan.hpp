@@ -1,0 +1,100 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/model/llama_config.hpp"
+#include "kernels/place.hpp"
+#include "sweeps/sweep.hpp"
+
+namespace bitgrid {
+
+// What a sweep will cost, from shapes alone: nothing of the model but its configuration is read.
+
+struct EvaluationSize {  // one perplexity set, cut into windows
+  std::string set;
+  std::int64_t windows = 0;
+  std::int64_t length = 0;
+};
+
+struct PlanWorld {
+  int stages = 1;
+  int replicas = 1;
+  int threads = 1;  // of each rank
+};
+
+// What one rank does in a second with so many threads; another number of threads is taken in
+// proportion.
+struct MachineRates {
+  int threads = 1;
+  double linear_gflops = 50;  // fp32 products of a forward pass
+  double gram_gflops = 50;    // fp32 Gram matrices
+  double factor_gflops = 10;  // fp64 Cholesky and triangular inverse
+  double memory_gbytes = 10;  // read and written
+};
+// Runs the operations themselves on small matrices, for less than half a second on a current
+// machine.
+MachineRates measure_machine(const Place& place);
+
+// Floating-point operations of a cell over all layers and ranks; a multiply-add counts as two.
+struct CellFlops {
+  double forward = 0;     // calibration windows through the layers
+  double statistics = 0;  // Gram matrices
+  double factorization = 0;
+  double solve = 0;       // column loop, and measuring the outputs' errors
+  double evaluation = 0;  // perplexity windows through layers and head
+  double total() const { return forward + statistics + factorization + solve + evaluation; }
+  CellFlops& operator+=(const CellFlops& other);
+  bool operator==(const CellFlops&) const = default;
+};
+
+struct CellPlan {
+  std::string name;
+  CellFlops flops;
+  double bits_per_weight = 16;    // of the linears, all that is stored to rebuild them counted
+  std::int64_t output_bytes = 0;  // tensors; metrics and attributes are small beside them
+  double seconds = 0;             // that the busiest stage works on it
+};
+
+// Bytes of the rank that needs most, in fp32 unless said otherwise.
+struct RankMemory {
+  std::int64_t hidden = 0;   // residual streams of its calibration and evaluation windows
+  std::int64_t taps = 0;     // the widest tap of its calibration windows
+  std::int64_t weights = 0;  // two layers: one in use, one arriving
+  std::int64_t statistics =
+      0;  // partial Gram matrices, or the Gram matrix, its fp64 factor and the fp32 result
+  std::int64_t head = 0;     // the output head of the last stage
+  std::int64_t scratch = 0;  // of all threads
+  std::int64_t total() const { return hidden + taps + weights + statistics + head + scratch; }
+};
+
+struct Plan {
+  std::string name;
+  PlanWorld world;
+  LlamaConfig config;
+  Sweep::Calibration calibration;
+  std::vector<EvaluationSize> evaluation;
+  MachineRates rates;
+
+  std::vector<CellPlan> cells;
+  CellFlops flops;  // of all cells
+  RankMemory memory;
+  std::int64_t memory_limit = 0;  // [run] memory; 0: none given
+  std::int64_t output_bytes = 0;
+  double efficiency = 1;  // share of the time that a stage is busy: G/(G + S − 1)
+  double seconds = 0;     // wall time of the sweep
+};
+
+// Throws InputError naming the linear whose columns a cell's group does not divide.
+Plan make_plan(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
+               std::span<const EvaluationSize> evaluation, const MachineRates& rates);
+
+// The plan as a table for a terminal.
+std::string plan_text(const Plan& plan);
+
+// "7.9 GiB", "512 B".
+std::string bytes_text(std::int64_t bytes);
+
+}  // namespace bitgrid

@@ -1,0 +1,139 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/model/cost.hpp"
+#include "sweeps/plan.hpp"
+#include "sweeps/progress.hpp"
+
+namespace bitgrid {
+namespace {
+
+std::string flops_text(double flops) {
+  constexpr const char* kPrefixes[] = {"", "k", "M", "G", "T", "P", "E", "Z"};
+  std::size_t prefix = 0;
+  while (flops >= 999.5 && prefix + 1 < std::size(kPrefixes)) {
+    flops /= 1000;
+    ++prefix;
+  }
+  if (flops == 0) return "-";
+  return fmt::format("{:.{}f} {}", flops, flops < 9.95 ? 1 : 0, kPrefixes[prefix]);
+}
+
+std::string counted(std::int64_t count, const std::string& what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
+std::vector<std::string> row(const std::string& name, const std::string& bits, const CellFlops& f,
+                             std::int64_t bytes, double seconds) {
+  return {name,
+          bits,
+          flops_text(f.forward),
+          flops_text(f.statistics),
+          flops_text(f.factorization),
+          flops_text(f.solve),
+          flops_text(f.evaluation),
+          bytes == 0 ? "-" : bytes_text(bytes),
+          duration_text(seconds)};
+}
+
+// The first column to the left, the others to the right, two blanks between.
+std::string table_text(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths(rows.front().size(), 0);
+  for (const auto& cells : rows)
+    for (std::size_t c = 0; c < cells.size(); ++c) widths[c] = std::max(widths[c], cells[c].size());
+  std::string out;
+  for (const auto& cells : rows) {
+    out += fmt::format("{:<{}}", cells[0], widths[0]);
+    for (std::size_t c = 1; c < cells.size(); ++c)
+      out += fmt::format("  {:>{}}", cells[c], widths[c]);
+    out += '\n';
+  }
+  return out;
+}
+
+std::string head_text(const Plan& plan) {
+  const auto& w = plan.world;
+  const auto& c = plan.calibration;
+  const ParameterCounts counts = parameter_counts(plan.config);
+  std::string out =
+      fmt::format("{}: {} on {} ({} x {}, {} each)\n", plan.name,
+                  counted(static_cast<std::int64_t>(plan.cells.size()), "cell"),
+                  counted(std::int64_t{w.stages} * w.replicas, "rank"), counted(w.stages, "stage"),
+                  counted(w.replicas, "replica"), counted(w.threads, "thread"));
+  out += fmt::format("model: {}, hidden {}, {} parameters, {} of them in linears\n",
+                     counted(plan.config.layer_count, "layer"), plan.config.hidden_size,
+                     flops_text(static_cast<double>(counts.total)),
+                     flops_text(static_cast<double>(counts.layer_linears) *
+                                static_cast<double>(plan.config.layer_count)));
+  out += fmt::format("calibration: {}, {} of {} tokens in {}\nevaluation:", c.data,
+                     counted(c.windows, "window"), c.length, counted(c.shards, "shard"));
+  if (plan.evaluation.empty()) out += " none";
+  for (const auto& set : plan.evaluation)
+    out += fmt::format("{} {}, {} of {} tokens", &set == plan.evaluation.data() ? "" : ";", set.set,
+                       counted(set.windows, "window"), set.length);
+  return out + "\n\n";
+}
+
+std::string memory_text(const Plan& plan) {
+  const RankMemory& m = plan.memory;
+  std::string out = fmt::format("memory of a rank: {}", bytes_text(m.total()));
+  std::string terms;
+  const auto add = [&](const char* name, std::int64_t bytes) {
+    if (bytes > 0)
+      terms += fmt::format("{}{} {}", terms.empty() ? "" : ", ", name, bytes_text(bytes));
+  };
+  add("hidden states", m.hidden);
+  add("taps", m.taps);
+  add("weights", m.weights);
+  add("statistics", m.statistics);
+  add("head", m.head);
+  add("scratch", m.scratch);
+  out += fmt::format(" ({})\n", terms);
+  if (plan.memory_limit > 0)
+    out += fmt::format("{} the {} that [run] memory allows\n",
+                       m.total() > plan.memory_limit ? "MORE than" : "within",
+                       bytes_text(plan.memory_limit));
+  return out;
+}
+
+}  // namespace
+
+std::string bytes_text(std::int64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1023.5 && unit + 1 < std::size(kUnits)) {
+    value /= 1024;
+    ++unit;
+  }
+  return fmt::format("{:.{}f} {}", value, unit > 0 && value < 99.95 ? 1 : 0, kUnits[unit]);
+}
+
+std::string plan_text(const Plan& plan) {
+  std::vector<std::vector<std::string>> rows = {
+      {"cell", "bits", "forward", "gram", "factor", "solve", "evaluate", "output", "time"}};
+  double seconds = 0;
+  for (const auto& cell : plan.cells) {
+    rows.push_back(row(cell.name, fmt::format("{:.3f}", cell.bits_per_weight), cell.flops,
+                       cell.output_bytes, cell.seconds));
+    seconds += cell.seconds;
+  }
+  rows.push_back(row("sum", "", plan.flops, plan.output_bytes, seconds));
+  std::string out = head_text(plan) + table_text(rows);
+  out += "(floating-point operations over all ranks; time on the busiest stage)\n\n" +
+         memory_text(plan);
+  out += fmt::format("output: {}\n", bytes_text(plan.output_bytes));
+  const MachineRates& r = plan.rates;
+  out += fmt::format(
+      "time: {} ({} at work {:.0f} % of it), at {:.3g} GFLOP/s in products, {:.3g} in Gram "
+      "matrices, {:.3g} "
+      "in factors, {:.3g} GB/s, with {}\n",
+      duration_text(plan.seconds), plan.world.stages == 1 ? "the ranks" : "each stage",
+      100 * plan.efficiency, r.linear_gflops, r.gram_gflops, r.factor_gflops, r.memory_gbytes,
+      counted(r.threads, "thread"));
+  return out;
+}
+
+}  // namespace bitgrid

@@ -1,0 +1,298 @@
+// What a sweep will cost: against numbers worked out by hand, and against what is really stored.
+#include "sweeps/plan.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/methods/registry.hpp"
+#include "core/methods/rounding.hpp"
+#include "core/model/linear.hpp"
+#include "kernels/error.hpp"
+
+namespace bitgrid {
+namespace {
+
+LlamaConfig llama_8b() {
+  LlamaConfig c;
+  c.hidden_size = 4096;
+  c.intermediate_size = 14336;
+  c.layer_count = 32;
+  c.head_count = 32;
+  c.kv_head_count = 8;
+  c.head_size = 128;
+  c.vocab_size = 128256;
+  return c;
+}
+
+// Odd sizes: packed rows end in the middle of a byte.
+LlamaConfig small() {
+  LlamaConfig c;
+  c.hidden_size = 12;
+  c.intermediate_size = 21;
+  c.layer_count = 3;
+  c.head_count = 3;
+  c.kv_head_count = 1;
+  c.head_size = 6;
+  c.vocab_size = 50;
+  return c;
+}
+
+Sweep sweep_of(const std::string& grids) {
+  return parse_sweep("name = \"s\"\nmodel = \"m\"\noutput = \"o\"\n" + grids, "s.toml", {});
+}
+
+constexpr const char* kFp16 = "[[grid]]\nmethod = \"fp16\"\n";
+constexpr const char* kRtn = "[[grid]]\nmethod = \"rtn\"\nbits = 4\n";
+constexpr const char* kGptq = "[[grid]]\nmethod = \"gptq\"\nbits = 4\norder = \"none\"\n";
+
+// All rates 1e-9 G/s: seconds are operations.
+MachineRates unit_rates() { return {1, 1e-9, 1e-9, 1e-9, 1e30}; }
+
+// Bytes of the arrays that the methods themselves make, for all linears of all layers.
+struct Stored {
+  double required_bits = 0, weights = 0;
+  std::int64_t bytes = 0;
+};
+Stored stored(const Recipe& recipe, const LlamaConfig& config) {
+  Stored sum;
+  for (const Linear linear : kLinears) {
+    const std::int64_t rows = linear_rows(config, linear), cols = linear_cols(config, linear);
+    const std::int64_t groups = group_count(cols, recipe.group);
+    Matrix<std::uint8_t> codes(rows, cols), zeros(rows, groups);
+    Matrix<std::uint16_t> scales(rows, groups);
+    codes.fill(1);
+    zeros.fill(0);
+    scales.fill(0);
+    Prepared prepared;
+    if (recipe.options.count("order") != 0 && recipe.word("order") != "none")
+      for (std::int64_t j = 0; j < cols; ++j)
+        prepared.order.push_back(static_cast<std::int32_t>(cols - 1 - j));
+    const QuantizedLinear q =
+        assemble_linear(recipe, prepared, "x", codes.view(), scales.view(), zeros.view());
+    sum.required_bits += q.bits_per_weight() * static_cast<double>(rows * cols);
+    sum.weights += static_cast<double>(rows * cols);
+    for (const auto& array : q.arrays)
+      sum.bytes += static_cast<std::int64_t>(array.data.size()) * config.layer_count;
+  }
+  return sum;
+}
+
+TEST(PlanStorage, IsWhatTheMethodsStore) {
+  const Sweep sweep = sweep_of(
+      "[[grid]]\nmethod = \"rtn\"\nbits = [2, 3, 5, 8]\ngroup = [3, -1]\nsymmetric = [false, "
+      "true]\n"
+      "[[grid]]\nmethod = \"gptq\"\nbits = [3, 4]\ngroup = [3, -1]\norder = [\"none\", \"act\", "
+      "\"static\", \"gar\"]\n"
+      "symmetric = [false, true]\n");
+  const Plan plan = make_plan(sweep, small(), {}, {}, {});
+  ASSERT_EQ(plan.cells.size(), 48u);
+  std::int64_t bytes = 0;
+  for (std::size_t i = 0; i < plan.cells.size(); ++i) {
+    const Stored expected = stored(sweep.cells[i], small());
+    EXPECT_NEAR(plan.cells[i].bits_per_weight, expected.required_bits / expected.weights, 1e-12)
+        << plan.cells[i].name;
+    EXPECT_EQ(plan.cells[i].output_bytes, expected.bytes) << plan.cells[i].name;
+    bytes += expected.bytes;
+  }
+  EXPECT_EQ(plan.output_bytes, bytes);
+}
+
+TEST(PlanStorage, OfKnownShapes) {
+  const Plan plan = make_plan(
+      sweep_of("[[grid]]\nmethod = \"rtn\"\nbits = 4\ngroup = 128\nsymmetric = [true, false]\n"),
+      llama_8b(), {}, {}, {});
+  EXPECT_DOUBLE_EQ(plan.cells[0].bits_per_weight, 4.125);    // 16/128 for the scale
+  EXPECT_DOUBLE_EQ(plan.cells[1].bits_per_weight, 4.15625);  // and 4/128 for the zero
+  EXPECT_EQ(plan.cells[0].output_bytes, 6979321856 / 8 * 4.125);
+}
+
+TEST(PlanStorage, NothingIsKeptButMetrics) {
+  Sweep sweep = sweep_of(kRtn);
+  sweep.run.keep_tensors = false;
+  EXPECT_EQ(make_plan(sweep, llama_8b(), {}, {}, {}).output_bytes, 0);
+  EXPECT_EQ(make_plan(sweep_of(kFp16), llama_8b(), {}, {}, {}).output_bytes, 0);
+}
+
+TEST(PlanStorage, GroupsMustDivide) {
+  try {
+    make_plan(sweep_of("[[grid]]\nmethod = \"rtn\"\nbits = 4\ngroup = 4\n"), small(), {}, {}, {});
+    FAIL();
+  } catch (const InputError& e) {
+    EXPECT_NE(std::string(e.what()).find("self_attn.o_proj"), std::string::npos) << e.what();
+  }
+}
+
+TEST(PlanFlops, OfLlama8b) {
+  const EvaluationSize wikitext[] = {{"wikitext2", 141, 2048}};
+  const Plan plan =
+      make_plan(sweep_of(std::string(kFp16) + kRtn + kGptq), llama_8b(), {}, wikitext, {});
+  const double evaluation = 141 * (28.587e12 + 2.1518e12 + 1.1e12);
+  for (const auto& cell : plan.cells) EXPECT_NEAR(cell.flops.evaluation / evaluation, 1, 1e-3);
+  EXPECT_EQ(plan.cells[0].flops.total(), plan.cells[0].flops.evaluation);
+  EXPECT_EQ(plan.cells[1].flops.forward + plan.cells[1].flops.statistics +
+                plan.cells[1].flops.factorization,
+            0);
+  EXPECT_EQ(plan.cells[1].flops.solve, 10.0 * 6979321856);
+  const CellFlops& gptq = plan.cells[2].flops;
+  EXPECT_NEAR(gptq.forward / (128 * (28.587e12 + 1.1e12)), 1, 1e-3);
+  const double k = 4096, f = 14336, tokens = 128 * 2048;
+  EXPECT_NEAR(gptq.statistics / (32 * tokens * (3 * k * k + f * f)), 1, 1e-3);
+  EXPECT_NEAR(gptq.factorization / (32 * 2.0 / 3 * (3 * k * k * k + f * f * f)), 1, 1e-12);
+  // n·k² for the column loop and for each of two quadratic forms.
+  EXPECT_NEAR(gptq.solve / (32 * 3 * ((6144 + 4096 + 28672) * k * k + k * f * f)), 1, 1e-12);
+  EXPECT_DOUBLE_EQ(plan.flops.total(), plan.cells[0].flops.total() + plan.cells[1].flops.total() +
+                                           plan.cells[2].flops.total());
+}
+
+TEST(PlanFlops, WithoutTrueSequentialALayerIsWalkedTwice) {
+  const Plan plan = make_plan(sweep_of(std::string(kGptq) + kGptq + "true_sequential = false\n"),
+                              small(), {}, {}, {});
+  ASSERT_EQ(plan.cells.size(), 2u);
+  EXPECT_EQ(plan.cells[1].flops.forward, 2 * plan.cells[0].flops.forward);
+  EXPECT_EQ(plan.cells[1].flops.statistics, plan.cells[0].flops.statistics);
+}
+
+constexpr std::int64_t kMiB = 1 << 20;
+
+TEST(PlanMemory, OfLlama8bOnOneRank) {
+  const EvaluationSize sets[] = {{"wikitext2", 141, 2048}, {"c4", 256, 1024}};
+  const RankMemory m = make_plan(sweep_of(kGptq), llama_8b(), {1, 1, 3}, sets, {}).memory;
+  EXPECT_EQ(m.hidden, (128 + 141 + 128) * 32 * kMiB);  // 2048 x 4096 x 4 B = 32 MiB a window
+  EXPECT_EQ(m.taps, 128 * 112 * kMiB);                 // 2048 x 14336 x 4 B
+  EXPECT_EQ(m.weights, 2 * 4 * std::int64_t{218112000});
+  // 16 shards: 5 packed partial sums and a square; for the factor 4 + 8 + 4 bytes.
+  const std::int64_t f = 14336;
+  EXPECT_EQ(m.statistics, std::max(4 * f * f + 5 * 2 * f * (f + 1), 16 * f * f));
+  EXPECT_EQ(m.head, 4 * std::int64_t{525336576});
+  EXPECT_EQ(m.scratch % 3, 0);
+  EXPECT_GE(m.scratch / 3, 4 * 2048 * (4096 + 2 * 14336));
+  EXPECT_EQ(m.total(), m.hidden + m.taps + m.weights + m.statistics + m.head + m.scratch);
+}
+
+TEST(PlanMemory, SharesOfReplicas) {
+  const EvaluationSize sets[] = {{"wikitext2", 16, 2048}};
+  const RankMemory m = make_plan(sweep_of(kGptq), llama_8b(), {2, 3, 1}, sets, {}).memory;
+  // Of 16 shards a replica has 5, 5 or 6: 48 of 128 windows and 6 of 16.
+  EXPECT_EQ(m.hidden, (48 + 6) * 32 * kMiB);
+  EXPECT_EQ(m.taps, 48 * 112 * kMiB);
+}
+
+TEST(PlanMemory, WithoutCalibrationOrEvaluation) {
+  const EvaluationSize sets[] = {{"wikitext2", 141, 2048}};
+  const RankMemory rtn = make_plan(sweep_of(kRtn), llama_8b(), {}, sets, {}).memory;
+  EXPECT_EQ(rtn.hidden, 141 * 32 * kMiB);
+  EXPECT_EQ(rtn.taps + rtn.statistics, 0);
+  const RankMemory gptq = make_plan(sweep_of(kGptq), llama_8b(), {}, {}, {}).memory;
+  EXPECT_EQ(gptq.hidden, 128 * 32 * kMiB);
+  EXPECT_EQ(gptq.head, 0);
+}
+
+TEST(PlanTime, CountsOperationsOnOneRank) {
+  const EvaluationSize sets[] = {{"c4", 5, 64}};
+  for (const char* grid : {kFp16, kGptq}) {
+    const Plan plan = make_plan(sweep_of(grid), small(), {}, sets, unit_rates());
+    EXPECT_NEAR(plan.seconds / plan.flops.total(), 1, 1e-9);
+  }
+  MachineRates fast_factor = unit_rates();
+  fast_factor.factor_gflops = 1e30;
+  const Plan plan = make_plan(sweep_of(kGptq), small(), {}, sets, fast_factor);
+  EXPECT_NEAR(plan.seconds / (plan.flops.total() - plan.flops.factorization), 1, 1e-9);
+}
+
+TEST(PlanTime, ThreadsInProportion) {
+  MachineRates rates = unit_rates();
+  const double alone = make_plan(sweep_of(kGptq), small(), {1, 1, 1}, {}, rates).seconds;
+  EXPECT_NEAR(make_plan(sweep_of(kGptq), small(), {1, 1, 4}, {}, rates).seconds, alone / 4,
+              alone * 1e-9);
+  rates.threads = 4;
+  EXPECT_NEAR(make_plan(sweep_of(kGptq), small(), {1, 1, 1}, {}, rates).seconds, alone * 4,
+              alone * 1e-9);
+}
+
+// Replicas share everything but the factorization.
+TEST(PlanTime, Replicas) {
+  const Plan one = make_plan(sweep_of(kGptq), small(), {1, 1, 1}, {}, unit_rates());
+  const Plan four = make_plan(sweep_of(kGptq), small(), {1, 4, 1}, {}, unit_rates());
+  const double factor = one.flops.factorization;
+  EXPECT_NEAR(four.seconds, (one.seconds - factor) / 4 + factor, one.seconds * 1e-9);
+}
+
+// G cells on S stages take as long as G + S − 1 cells on the busiest stage.
+TEST(PlanTime, Pipeline) {
+  const std::string cells = std::string(kGptq) + "damp = [0.01, 0.02, 0.03, 0.04, 0.05]\n";
+  const Plan one = make_plan(sweep_of(cells), small(), {1, 1, 1}, {}, unit_rates());
+  const Plan three = make_plan(sweep_of(cells), small(), {3, 1, 1}, {}, unit_rates());
+  EXPECT_EQ(one.efficiency, 1);
+  EXPECT_DOUBLE_EQ(three.efficiency, 5.0 / 7);
+  EXPECT_NEAR(three.seconds, one.seconds / 3 * 7 / 5, one.seconds * 1e-9);
+  // Two stages of three layers: the second has two of them.
+  const Plan two = make_plan(sweep_of(cells), small(), {2, 1, 1}, {}, unit_rates());
+  EXPECT_NEAR(two.seconds, one.seconds * 2 / 3 * 6 / 5, one.seconds * 1e-9);
+}
+
+TEST(PlanTime, TheHeadIsTheLastStages) {
+  const EvaluationSize sets[] = {{"c4", 5, 64}};
+  const double head = 2.0 * 5 * 64 * 12 * 50;
+  const Plan plan = make_plan(sweep_of(kFp16), small(), {3, 1, 1}, sets, unit_rates());
+  EXPECT_NEAR(plan.cells[0].seconds, (plan.flops.total() - head) / 3 + head, 1e-6 * head);
+}
+
+TEST(PlanText, WholeTable) {
+  const EvaluationSize sets[] = {{"wikitext2", 141, 2048}, {"c4", 256, 2048}};
+  Sweep sweep = sweep_of(std::string(kFp16) + kRtn + "group = 128\n" + kGptq);
+  sweep.run.memory_bytes = 20 * 1024 * kMiB;
+  const Plan plan = make_plan(sweep, llama_8b(), {2, 1, 2}, sets, {2, 100, 80, 20, 10});
+  EXPECT_EQ(plan_text(plan), R"(s: 3 cells on 2 ranks (2 stages x 1 replica, 2 threads each)
+model: 32 layers, hidden 4096, 8.0 G parameters, 7.0 G of them in linears
+calibration: c4, 128 windows of 2048 tokens in 16 shards
+evaluation: wikitext2, 141 windows of 2048 tokens; c4, 256 windows of 2048 tokens
+
+cell                     bits  forward   gram  factor  solve  evaluate   output         time
+fp16                   16.000        -      -       -      -      13 P        -  18 h 45 min
+rtn-w4-g128             4.156        -      -       -   70 G      13 P  3.4 GiB  18 h 45 min
+gptq-w4-pc-order=none   4.005    3.8 P  2.1 P    67 T  143 T      13 P  3.3 GiB  28 h 25 min
+sum                              3.8 P  2.1 P    67 T  144 T      38 P  6.6 GiB     2 d 18 h
+(floating-point operations over all ranks; time on the busiest stage)
+
+memory of a rank: 37.6 GiB (hidden states 16.4 GiB, taps 14.0 GiB, weights 1.6 GiB, statistics 3.1 GiB, head 2.0 GiB, scratch 544 MiB)
+MORE than the 20.0 GiB that [run] memory allows
+output: 6.6 GiB
+time: 3 d 16 h (each stage at work 75 % of it), at 100 GFLOP/s in products, 80 in Gram matrices, 20 in factors, 10 GB/s, with 2 threads
+)");
+}
+
+TEST(PlanText, SmallestPlan) {
+  const std::string text = plan_text(make_plan(sweep_of(kFp16), small(), {}, {}, {}));
+  EXPECT_NE(text.find("s: 1 cell on 1 rank (1 stage x 1 replica, 1 thread each)\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("evaluation: none\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find("[run] memory"), std::string::npos) << text;
+}
+
+TEST(BytesText, Values) {
+  const std::pair<std::int64_t, const char*> cases[] = {{0, "0 B"},
+                                                        {1023, "1023 B"},
+                                                        {1024, "1.0 KiB"},
+                                                        {1536, "1.5 KiB"},
+                                                        {99 * kMiB, "99.0 MiB"},
+                                                        {100 * kMiB, "100 MiB"},
+                                                        {kMiB * kMiB, "1.0 TiB"},
+                                                        {INT64_MAX, "8192 PiB"}};
+  for (const auto& [bytes, text] : cases) EXPECT_EQ(bytes_text(bytes), text);
+}
+
+TEST(MeasureMachine, RatesArePositive) {
+  for (const int threads : {1, 2}) {
+    const MachineRates r = measure_machine(cpu_place(threads));
+    EXPECT_EQ(r.threads, threads);
+    for (const double rate : {r.linear_gflops, r.gram_gflops, r.factor_gflops, r.memory_gbytes}) {
+      EXPECT_GT(rate, 0.01);
+      EXPECT_LT(rate, 1e6);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bitgrid
