@@ -34,7 +34,9 @@ class LayeringTree : public testing::Test {
     write("dist/c.hpp", "#pragma once\n#include \"kernels/a.hpp\"\n");
     write("results/d.cpp", "#include \"core/b.hpp\"\n#include \"kernels/a.hpp\"\n");
     write("sweeps/e.cpp", "#include \"core/b.hpp\"\n#include \"dist/c.hpp\"\n");
-    write("tests/f.cpp", "#include \"sweeps/g.hpp\"\n#include \"tests/h.hpp\"\n");
+    write("core/fwd.hpp", "#pragma once\n#include <nlohmann/json_fwd.hpp>\n");
+    write("tests/f.cpp",
+          "#include \"sweeps/g.hpp\"\n#include \"tests/h.hpp\"\n#include \"h.hpp\"\n");
     write("tests/h.hpp", "#pragma once\n#include <gtest/gtest.h>\n");
     write("sweeps/g.hpp", "#pragma once\n");
   }
