@@ -21,8 +21,8 @@ namespace bitgrid::dist {
 // "I am alive, a layer is done": a nonblocking empty message. Nobody to tell: to = −1.
 void tick(const Comm& comm, int to);
 
-// Takes in the ticks that have come from a rank, passes each on to forward_to (−1: nobody), and says how many there were. For
-// waits of other kinds; never waits itself.
+// Takes in the ticks that have come from a rank, passes each on to forward_to (−1: nobody), and
+// says how many there were. For waits of other kinds; never waits itself.
 int take_ticks(const Comm& comm, int from, int forward_to);
 
 // Comm::receive, whose deadline starts again with each tick from `from`; each is passed on to

@@ -29,7 +29,8 @@ constexpr std::int64_t dtype_bytes(DType t) {
 }
 
 constexpr std::string_view dtype_name(DType t) {
-  constexpr std::string_view names[] = {"f32", "f16", "bf16", "f64", "u8", "i8", "i32", "i64", "u32"};
+  constexpr std::string_view names[] = {"f32", "f16", "bf16", "f64", "u8",
+                                        "i8",  "i32", "i64",  "u32"};
   return names[static_cast<int>(t)];
 }
 
@@ -50,7 +51,8 @@ constexpr float f16_to_f32(std::uint16_t h) {
   const std::uint32_t exponent = (h >> 10) & 0x1fu;
   std::uint32_t mantissa = h & 0x3ffu;
   if (exponent == 0x1fu) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
+  if (exponent != 0)
+    return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
   if (mantissa == 0) return std::bit_cast<float>(sign);
   const auto shift = static_cast<std::uint32_t>(std::countl_zero(mantissa)) - 21u;  // to bit 10
   mantissa = (mantissa << shift) & 0x3ffu;
@@ -63,7 +65,7 @@ constexpr std::uint16_t f32_to_f16(float f) {
   const std::uint32_t a = u & 0x7fffffffu;
   if (a > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u | ((a >> 13) & 0x3ffu));
   if (a >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // 65520 and above
-  if (a < 0x38800000u) {                                                   // subnormal half
+  if (a < 0x38800000u) {                                                    // subnormal half
     if (a < 0x33000000u) return sign;
     const std::uint32_t exponent = a >> 23;
     const std::uint32_t mantissa = (a & 0x7fffffu) | 0x800000u;
@@ -71,7 +73,8 @@ constexpr std::uint16_t f32_to_f16(float f) {
     const std::uint32_t half = 1u << (shift - 1u);
     const std::uint32_t kept = mantissa >> shift;
     const std::uint32_t rest = mantissa & ((1u << shift) - 1u);
-    return static_cast<std::uint16_t>(sign | (kept + ((rest > half || (rest == half && (kept & 1u))) ? 1u : 0u)));
+    return static_cast<std::uint16_t>(
+        sign | (kept + ((rest > half || (rest == half && (kept & 1u))) ? 1u : 0u)));
   }
   const std::uint32_t r = a + 0xfffu + ((a >> 13) & 1u);
   return static_cast<std::uint16_t>(sign | ((r - 0x38000000u) >> 13));

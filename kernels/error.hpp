@@ -8,8 +8,8 @@
 
 namespace bitgrid {
 
-// What this rank cannot do: a bad file, a matrix that is not positive definite, memory that is not there. The message
-// is one line and names the file, key, tensor or layer and what was expected.
+// What this rank cannot do: a bad file, a matrix that is not positive definite, memory that is not
+// there. The message is one line and names the file, key, tensor or layer and what was expected.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -27,7 +27,8 @@ class RunError : public Error {
   using Error::Error;
 };
 
-// Runs fn; an Error that escapes is thrown again, of the same kind, with "where: " in front of its message.
+// Runs fn; an Error that escapes is thrown again, of the same kind, with "where: " in front of its
+// message.
 [[noreturn]] void rethrow_with_context(std::string_view where);
 template <class Fn>
 auto with_context(std::string_view where, Fn&& fn) -> std::invoke_result_t<Fn> {
@@ -38,7 +39,8 @@ auto with_context(std::string_view where, Fn&& fn) -> std::invoke_result_t<Fn> {
   }
 }
 
-// Ends the process, or the whole job once an abort handler is set; unwinds nothing. For states that cannot be trusted.
+// Ends the process, or the whole job once an abort handler is set; unwinds nothing. For states that
+// cannot be trusted.
 [[noreturn]] void fatal(std::string_view message) noexcept;
 // handler must not return; dist installs MPI_Abort.
 void set_abort_handler(std::function<void()> handler);

@@ -12,7 +12,8 @@
 
 namespace bitgrid {
 
-// A view of rows × cols elements, row-major; consecutive rows are stride elements apart. Owns nothing.
+// A view of rows × cols elements, row-major; consecutive rows are stride elements apart. Owns
+// nothing.
 template <class T>
 struct MatrixView {
   T* data = nullptr;
@@ -26,8 +27,8 @@ struct MatrixView {
       : data(data), rows(rows), cols(cols), stride(stride) {}
   // A mutable view converts to a const one.
   template <class U>
-    requires(std::is_same_v<const U, T> && !std::is_const_v<U>)
-  MatrixView(const MatrixView<U>& v) : MatrixView(v.data, v.rows, v.cols, v.stride) {}
+  requires(std::is_same_v<const U, T> && !std::is_const_v<U>) MatrixView(const MatrixView<U>& v)
+      : MatrixView(v.data, v.rows, v.cols, v.stride) {}
 
   T* row(std::int64_t r) const { return data + r * stride; }
   T& operator()(std::int64_t r, std::int64_t c) const { return data[r * stride + c]; }
@@ -39,7 +40,8 @@ struct MatrixView {
   }
 };
 
-// Owned, 64-byte aligned, row-major, without gaps between rows. Move-only. New memory is not initialized.
+// Owned, 64-byte aligned, row-major, without gaps between rows. Move-only. New memory is not
+// initialized.
 template <class T>
 class Matrix {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -52,8 +54,8 @@ class Matrix {
     if (bytes == 0) return;
     void* raw = ::operator new(bytes, std::align_val_t(64), std::nothrow);
     if (raw == nullptr)
-      throw Error("out of memory: " + std::to_string(rows) + " x " + std::to_string(cols) + " elements of " +
-                  std::to_string(sizeof(T)) + " bytes");
+      throw Error("out of memory: " + std::to_string(rows) + " x " + std::to_string(cols) +
+                  " elements of " + std::to_string(sizeof(T)) + " bytes");
     data_.reset(static_cast<T*>(raw));
   }
   Matrix(Matrix&& o) noexcept { swap(o); }
@@ -75,7 +77,9 @@ class Matrix {
   const T& operator()(std::int64_t r, std::int64_t c) const { return data()[r * cols_ + c]; }
   MatrixView<T> view() { return {data(), rows_, cols_}; }
   MatrixView<const T> view() const { return {data(), rows_, cols_}; }
-  MatrixView<T> rows_from(std::int64_t first, std::int64_t count) { return view().rows_from(first, count); }
+  MatrixView<T> rows_from(std::int64_t first, std::int64_t count) {
+    return view().rows_from(first, count);
+  }
   MatrixView<const T> rows_from(std::int64_t first, std::int64_t count) const {
     return view().rows_from(first, count);
   }

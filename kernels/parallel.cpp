@@ -65,7 +65,8 @@ void Workers::run(std::int64_t count, const std::function<void(std::int64_t)>& b
   failure.rethrow();
 }
 
-void parallel_for(const Place& place, std::int64_t count, const std::function<void(std::int64_t)>& body) {
+void parallel_for(const Place& place, std::int64_t count,
+                  const std::function<void(std::int64_t)>& body) {
   if (place.workers && count > 1 && !inside_loop) {
     place.workers->run(count, body);
     return;

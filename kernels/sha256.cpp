@@ -18,7 +18,8 @@ Sha256::Sha256() : context_(std::make_unique<Context>()) {
 Sha256::~Sha256() = default;
 
 void Sha256::update(std::span<const std::byte> bytes) {
-  if (EVP_DigestUpdate(context_->raw, bytes.data(), bytes.size()) != 1) throw Error("SHA-256 update failed");
+  if (EVP_DigestUpdate(context_->raw, bytes.data(), bytes.size()) != 1)
+    throw Error("SHA-256 update failed");
 }
 void Sha256::update(std::string_view text) { update(std::as_bytes(std::span(text))); }
 

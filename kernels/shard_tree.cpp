@@ -16,7 +16,8 @@ ShardRange replica_shards(std::int64_t shards, std::int64_t replicas, std::int64
   return shard_windows(shards, replicas, replica);
 }
 
-ShardRange replica_windows(std::int64_t windows, std::int64_t shards, std::int64_t replicas, std::int64_t replica) {
+ShardRange replica_windows(std::int64_t windows, std::int64_t shards, std::int64_t replicas,
+                           std::int64_t replica) {
   const ShardRange own = replica_shards(shards, replicas, replica);
   if (own.count == 0) return {own.first * windows / shards, 0};
   const std::int64_t first = shard_windows(windows, shards, own.first).first;

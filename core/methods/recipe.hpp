@@ -10,25 +10,29 @@ namespace bitgrid {
 
 using OptionValue = std::variant<bool, std::int64_t, double, std::string>;
 
-// One way to quantize: a chain of methods, bits, group and every option resolved, defaults filled in.
+// One way to quantize: a chain of methods, bits, group and every option resolved, defaults filled
+// in.
 struct Recipe {
-  std::vector<std::string> chain;  // {"gptq"}; {"awq", "gptq"}; the last one rounds. {"fp16"}: nothing is quantized
+  std::vector<std::string>
+      chain;  // {"gptq"}; {"awq", "gptq"}; the last one rounds. {"fp16"}: nothing is quantized
   double bits = 16;
-  std::int64_t group = -1;         // −1: one group per row (per channel)
+  std::int64_t group = -1;                     // −1: one group per row (per channel)
   std::map<std::string, OptionValue> options;  // every option of every method in the chain
   bool operator==(const Recipe&) const = default;
 
   bool quantizes() const { return chain != std::vector<std::string>{"fp16"}; }
   bool flag(const std::string& key) const { return std::get<bool>(options.at(key)); }
   double number(const std::string& key) const { return std::get<double>(options.at(key)); }
-  const std::string& word(const std::string& key) const { return std::get<std::string>(options.at(key)); }
+  const std::string& word(const std::string& key) const {
+    return std::get<std::string>(options.at(key));
+  }
 };
 
 // "true", "0.01", "act": the same text everywhere (names, keys, files).
 std::string option_text(const OptionValue& value);
 
-// "gptq-w4-g32-order=none": methods joined by +, weight bits, group (or -pc), then options that differ from their default,
-// keys in alphabetical order. The baseline is "fp16".
+// "gptq-w4-g32-order=none": methods joined by +, weight bits, group (or -pc), then options that
+// differ from their default, keys in alphabetical order. The baseline is "fp16".
 std::string recipe_name(const Recipe& recipe);
 // Every field and option as text, one per line: what a cell's key is hashed from.
 std::string recipe_canonical(const Recipe& recipe);

@@ -15,9 +15,9 @@ namespace bitgrid {
 struct OptionSpec {
   std::string_view key;
   std::string_view help;
-  OptionValue fallback;                        // the default; its type is the option's type
-  std::vector<std::string> choices;            // for words: what is legal; empty: anything
-  double number_min = 0, number_max = 0;       // for numbers
+  OptionValue fallback;                   // the default; its type is the option's type
+  std::vector<std::string> choices;       // for words: what is legal; empty: anything
+  double number_min = 0, number_max = 0;  // for numbers
 };
 
 enum class MethodKind { baseline, transform, rounding };
@@ -25,20 +25,20 @@ enum class MethodKind { baseline, transform, rounding };
 struct Method {
   std::string_view name;
   MethodKind kind;
-  std::string_view title;                      // "GPTQ", for tables
-  int bits_min = 0, bits_max = 0;              // roundings: legal weight bits
+  std::string_view title;          // "GPTQ", for tables
+  int bits_min = 0, bits_max = 0;  // roundings: legal weight bits
   std::vector<OptionSpec> options;
   StatisticsNeeds needs;
-  const RoundingSteps* rounding = nullptr;     // kind rounding
-  std::string_view later;                      // not empty: known, not in this version; why and what it is
+  const RoundingSteps* rounding = nullptr;  // kind rounding
+  std::string_view later;  // not empty: known, not in this version; why and what it is
 };
 
-std::span<const Method> all_methods();         // in table order
+std::span<const Method> all_methods();  // in table order
 const Method* find_method(std::string_view name);
 
-// A recipe checked and completed: chain names, bits, group, options by key. Throws InputError in one sentence that names the
-// offending key or value, what is legal and, for an unknown key or method, the nearest valid one.
-// group is checked against a linear's columns by check_group.
+// A recipe checked and completed: chain names, bits, group, options by key. Throws InputError in
+// one sentence that names the offending key or value, what is legal and, for an unknown key or
+// method, the nearest valid one. group is checked against a linear's columns by check_group.
 Recipe resolve_recipe(const std::string& method_chain, double bits, std::int64_t group,
                       const std::map<std::string, OptionValue>& options);
 // Throws InputError unless the group is −1 or a divisor of cols.

@@ -1,0 +1,175 @@
+#include "sweeps/cell_recorder.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/methods/registry.hpp"
+#include "kernels/error.hpp"
+#include "kernels/parallel.hpp"
+#include "sweeps/layer_source.hpp"
+#include "sweeps/summaries.hpp"
+
+namespace bitgrid {
+namespace {
+
+results::CellHeader header_of(const RankContext& rank, const CellJob& job) {
+  return cell_header(rank.sweep, rank.sweep.cells[static_cast<std::size_t>(job.cell)], rank.inputs,
+                     rank.checkpoint.fingerprint());
+}
+
+// Σ −log p of every window of one set, on every replica, in window order.
+std::vector<double> window_sums(RankContext& rank, const OutputWeights& output,
+                                const EvaluationText& text, WindowStates& states) {
+  std::vector<double> sums(static_cast<std::size_t>(text.windows.count));
+  agree_or_throw(rank.replicas, dist::attempt([&] {
+                   std::vector<CrossEntropyScratch> scratches(
+                       static_cast<std::size_t>(place_threads(rank.place)));
+                   parallel_for(rank.place, states.own.count, [&](std::int64_t i) {
+                     const std::int64_t window = states.own.first + i;
+                     const double sum = window_cross_entropy(
+                         rank.place, rank.config, output, states.window(i),
+                         text.windows.window(window),
+                         scratches[static_cast<std::size_t>(parallel_thread_index())]);
+                     if (!std::isfinite(sum))
+                       throw Error(fmt::format("non-finite logits: {} window {}: output of lm_head",
+                                               text.set, window));
+                     sums[static_cast<std::size_t>(window)] = sum;
+                   });
+                 }));
+  std::vector<std::int64_t> counts;
+  for (int r = 0; r < rank.topology.replicas; ++r)
+    counts.push_back(replica_windows(text.windows.count, rank.sweep.calibration.shards,
+                                     rank.topology.replicas, r)
+                         .count *
+                     static_cast<std::int64_t>(sizeof(double)));
+  rank.replicas.all_gather_in_place(std::as_writable_bytes(std::span(sums)), counts,
+                                    "cross-entropies");
+  return sums;
+}
+
+std::vector<results::MetricRecord> measure(RankContext& rank, const CellJob& job,
+                                           const OutputWeights& output, CellStates& states) {
+  std::vector<results::MetricRecord> metrics;
+  for (std::size_t i = 0; i < job.measure.size(); ++i) {
+    const EvaluationText& text = rank.inputs.evaluation[static_cast<std::size_t>(job.measure[i])];
+    results::MetricRecord metric = metric_header(text, rank.inputs.bos);
+    metric.window_sums = window_sums(rank, output, text, states.evaluation[i]);
+    metric.value = perplexity_of(metric.window_sums, metric.length);
+    metrics.push_back(std::move(metric));
+  }
+  return metrics;
+}
+
+// Collective: what all replicas brought along, on replica 0.
+CellTravel gather_travel(RankContext& rank, CellTravel own) {
+  own.peak_memory_bytes = std::max(own.peak_memory_bytes, peak_memory_bytes());
+  if (std::find(own.hosts.begin(), own.hosts.end(), rank.host) == own.hosts.end())
+    own.hosts.push_back(rank.host);
+  const std::vector<std::string> all =
+      rank.replicas.gather_text(own.to_text(), 0, "summaries of a cell");
+  for (std::size_t i = 1; i < all.size(); ++i) own.merge(CellTravel::from_text(all[i]));
+  return own;
+}
+
+// Measurements of before that are still good, then the new ones.
+std::vector<results::MetricRecord> all_metrics(const std::optional<results::CellRecord>& before,
+                                               std::vector<results::MetricRecord> fresh) {
+  std::vector<results::MetricRecord> all;
+  if (before)
+    for (const results::MetricRecord& old : before->metrics)
+      if (std::none_of(fresh.begin(), fresh.end(),
+                       [&](const auto& m) { return m.same_measurement(old); }))
+        all.push_back(old);
+  for (results::MetricRecord& metric : fresh) all.push_back(std::move(metric));
+  return all;
+}
+
+// One line per linear of the whole cell; layers that were stored by an earlier run are read back.
+std::vector<results::LinearSummary> all_linears(const RankContext& rank, const CellJob& job,
+                                                const results::CellHeader& header,
+                                                std::vector<results::LinearSummary> fresh) {
+  for (std::size_t layer = 0; layer < job.stored.size(); ++layer) {
+    if (!job.stored[layer]) continue;
+    for (const QuantizedLinear& linear :
+         rank.store.read_layer(header, static_cast<std::int64_t>(layer)).linears)
+      fresh.push_back(summarize(static_cast<std::int64_t>(layer), linear));
+  }
+  std::stable_sort(fresh.begin(), fresh.end(),
+                   [](const auto& a, const auto& b) { return a.layer < b.layer; });
+  return fresh;
+}
+
+double bits_per_weight(const Recipe& recipe, const std::vector<results::LinearSummary>& linears) {
+  if (!recipe.quantizes()) return 16;
+  double bits = 0, weights = 0;
+  for (const results::LinearSummary& linear : linears) {
+    bits += static_cast<double>(linear.stored_bits);
+    weights += static_cast<double>(linear.rows) * static_cast<double>(linear.cols);
+  }
+  return weights > 0 ? bits / weights : 0;
+}
+
+void fill_run_facts(results::CellRecord& record, const CellTravel& travel) {
+  record.seconds = travel.seconds;
+  record.finished_s = wall_clock_s();
+  record.wall_s = record.finished_s - travel.started_s;
+  record.peak_memory_bytes = travel.peak_memory_bytes;
+  record.hosts = travel.hosts;
+}
+
+CellSummary summary_of(const results::CellRecord& record) {
+  std::string text = fmt::format("{:.3f} bits", record.bits_per_weight);
+  for (const results::MetricRecord& metric : record.metrics)
+    text += fmt::format(", {} {:.4g}", metric.set, metric.value.perplexity);
+  return {text, record.wall_s};
+}
+
+}  // namespace
+
+CellSummary measure_and_record(RankContext& rank, const CellJob& job, const OutputWeights& output,
+                               CellStates& states) {
+  std::vector<results::MetricRecord> fresh;
+  {
+    const Stopwatch watch(states.travel.seconds["evaluation"]);
+    fresh = measure(rank, job, output, states);
+  }
+  const CellTravel travel = gather_travel(rank, std::move(states.travel));
+  CellSummary summary;
+  agree_or_throw(rank.replicas, dist::attempt([&] {
+                   if (rank.topology.replica() != 0) return;
+                   results::CellRecord record;
+                   record.header = header_of(rank, job);
+                   const auto before = rank.store.read_cell(record.header);
+                   record.metrics = all_metrics(before, std::move(fresh));
+                   record.linears = all_linears(rank, job, record.header, travel.linears);
+                   record.bits_per_weight = bits_per_weight(record.header.recipe, record.linears);
+                   record.tensors_kept =
+                       rank.sweep.run.keep_tensors && record.header.recipe.quantizes();
+                   fill_run_facts(record, travel);
+                   rank.store.write_cell(record);
+                   if (!rank.sweep.run.keep_tensors) rank.store.drop_layers(record.header);
+                   summary = summary_of(record);
+                 }));
+  return summary;
+}
+
+void record_failure(RankContext& rank, const CellJob& job, CellStates& states) {
+  const std::string failure = states.travel.failure;
+  const CellTravel travel = gather_travel(rank, std::move(states.travel));
+  agree_or_throw(rank.replicas, dist::attempt([&] {
+                   if (rank.topology.replica() != 0) return;
+                   results::CellRecord record;
+                   record.header = header_of(rank, job);
+                   record.status = results::CellStatus::failed;
+                   record.failure = failure;
+                   record.linears = all_linears(rank, job, record.header, travel.linears);
+                   record.tensors_kept = !record.linears.empty();
+                   fill_run_facts(record, travel);
+                   rank.store.write_cell(record);
+                 }));
+  states.travel.failure = failure;
+}
+
+}  // namespace bitgrid

@@ -1,0 +1,243 @@
+#include "sweeps/cli.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <functional>
+#include <map>
+
+#include "dist/comm.hpp"
+#include "kernels/error.hpp"
+#include "results/store.hpp"
+#include "results/tables.hpp"
+#include "sweeps/plan_command.hpp"
+#include "sweeps/runner.hpp"
+#include "sweeps/sweep.hpp"
+#include "sweeps/version.hpp"
+
+namespace bitgrid {
+namespace {
+
+constexpr const char* kIntroduction =
+    "bitgrid quantizes a language model over a grid of methods and bit widths, evaluates every "
+    "cell and\n"
+    "keeps tensors and metrics in HDF5.\n";
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  bitgrid plan sweeps/llama3-8b.toml --ranks 16       what a sweep would take\n"
+    "  mpirun -n 4 bitgrid sweep sweeps/demo/demo.toml     run it; run it again to resume\n"
+    "  bitgrid show runs/demo --ranks                      progress, failures, who did what\n"
+    "  bitgrid table runs/demo --format latex              the table for the paper\n"
+    "  bitgrid diff runs/a runs/b                          same codes, same metrics?\n"
+    "\n"
+    "Exit codes: 0 done; 1 some cell failed, or diff and check found something; 2 bad usage or "
+    "input,\n"
+    "nothing touched; 3 the run could not go on; 75 stopped by a signal, run again to resume.\n";
+
+struct Options {
+  SweepCommand sweep;
+  std::string device;
+  int plan_ranks = 1;
+  std::string path, other_path, format = "md";
+  bool ranks = false, complete = false;
+};
+
+void add_sweep_options(CLI::App& command, Options& options) {
+  command.add_option("FILE", options.sweep.file, "the sweep file (TOML)")->required();
+  command.add_option("--out", options.sweep.overrides.out,
+                     "output directory instead of the file's, relative to here");
+  command
+      .add_option("--set", options.sweep.overrides.set,
+                  "KEY=VALUE: any key of the file, e.g. calibration.windows=16")
+      ->take_all()
+      ->allow_extra_args(false);
+  command.add_option("--cells", options.sweep.overrides.cells,
+                     "only cells whose name matches, e.g. 'gptq-w4-*,fp16'");
+}
+
+using Command = std::function<int(dist::Comm& world)>;
+
+int print_lines(const std::vector<std::string>& lines) {
+  for (const std::string& line : lines) fmt::print("{}\n", line);
+  return lines.empty() ? 0 : 1;
+}
+
+// Commands that read results are one rank's work.
+Command on_first_rank(std::function<int()> work) {
+  return [work = std::move(work)](dist::Comm& world) {
+    std::int64_t code = 0;
+    if (world.rank() == 0) {
+      const auto failure = dist::attempt([&] { code = work(); });
+      if (failure) {
+        fmt::print(stderr, "bitgrid: {}\n", failure->what);
+        code = failure->ends_run ? 3 : 2;
+      }
+    }
+    return static_cast<int>(world.all_max(code, "exit code"));
+  };
+}
+
+results::TableFormat table_format(const std::string& word) {
+  static const std::map<std::string, results::TableFormat> formats = {
+      {"md", results::TableFormat::markdown},
+      {"csv", results::TableFormat::csv},
+      {"latex", results::TableFormat::latex},
+      {"json", results::TableFormat::json}};
+  return formats.at(word);
+}
+
+void add_sweep(CLI::App& app, Options& options, Command& chosen) {
+  CLI::App* sweep =
+      app.add_subcommand("sweep", "quantize, evaluate and store every cell; run again to resume");
+  add_sweep_options(*sweep, options);
+  sweep->add_option("--device", options.device,
+                    "auto, cpu or cuda: the same as --set run.device=…");
+  sweep->add_flag("--prune", options.sweep.prune,
+                  "remove stored cells that the file does not list any more");
+  sweep->add_flag("--quiet", options.sweep.quiet, "no progress, only errors");
+  sweep->footer(
+      "Examples:\n  bitgrid sweep demo.toml --out runs/try --set calibration.windows=16 --cells "
+      "'gptq-*'\n"
+      "  mpirun -n 4 bitgrid sweep demo.toml --set run.stages=2 --set run.replicas=2\n");
+  sweep->callback([&] {
+    chosen = [&](dist::Comm& world) {
+      if (!options.device.empty())
+        options.sweep.overrides.set.push_back("run.device=" + options.device);
+      return run_sweep(world, options.sweep);
+    };
+  });
+}
+
+void add_plan(CLI::App& app, Options& options, Command& chosen) {
+  CLI::App* plan = app.add_subcommand(
+      "plan", "cells, memory, arithmetic, output and time of a sweep; reads no weights");
+  add_sweep_options(*plan, options);
+  plan->add_option("--ranks", options.plan_ranks, "for this many ranks")
+      ->check(CLI::Range(1, 1 << 20));
+  plan->footer("Example:\n  bitgrid plan sweeps/llama3-70b.toml --ranks 16\n");
+  plan->callback(
+      [&] { chosen = on_first_rank([&] { return run_plan(options.sweep, options.plan_ranks); }); });
+}
+
+void add_readers(CLI::App& app, Options& options, Command& chosen) {
+  CLI::App* show =
+      app.add_subcommand("show", "progress, cells, failures and timings, also while a sweep runs");
+  show->add_option("RESULTS", options.path, "an output directory or a packed file")->required();
+  show->add_flag("--ranks", options.ranks, "what each rank read, walked and solved");
+  show->footer("Example:\n  bitgrid show runs/demo --ranks\n");
+  show->callback([&] {
+    chosen = on_first_rank([&] {
+      fmt::print("{}", results::show(results::Reader::open(options.path), options.ranks));
+      return 0;
+    });
+  });
+
+  CLI::App* table = app.add_subcommand("table", "the results as a table");
+  table->add_option("RESULTS", options.path, "an output directory or a packed file")->required();
+  table->add_option("--format", options.format, "md, csv, latex (booktabs) or json")
+      ->check(CLI::IsMember({"md", "csv", "latex", "json"}))
+      ->capture_default_str();
+  table->footer("Example:\n  bitgrid table runs/demo --format latex > table.tex\n");
+  table->callback([&] {
+    chosen = on_first_rank([&] {
+      fmt::print("{}",
+                 results::table(results::Reader::open(options.path), table_format(options.format)));
+      return 0;
+    });
+  });
+
+  CLI::App* check = app.add_subcommand(
+      "check", "every finished file sound? exit code 1 and a line per fault if not");
+  check->add_option("RESULTS", options.path, "an output directory or a packed file")->required();
+  check->add_flag("--complete", options.complete, "every listed cell must be finished, too");
+  check->footer("Example:\n  bitgrid check runs/demo --complete\n");
+  check->callback([&] {
+    chosen = on_first_rank([&] {
+      const std::vector<std::string> faults = results::check(options.path, options.complete);
+      if (faults.empty())
+        fmt::print("{}: sound{}\n", options.path, options.complete ? " and complete" : "");
+      return print_lines(faults);
+    });
+  });
+}
+
+void add_comparers(CLI::App& app, Options& options, Command& chosen) {
+  CLI::App* diff = app.add_subcommand(
+      "diff", "what differs between two results: codes, scales, choices, metrics");
+  diff->add_option("A", options.path, "an output directory or a packed file")->required();
+  diff->add_option("B", options.other_path, "another one")->required();
+  diff->footer(
+      "Example:\n  bitgrid diff runs/one-rank runs/four-ranks      exit code 0: identical, 1: "
+      "not\n");
+  diff->callback([&] {
+    chosen = on_first_rank([&] {
+      const std::vector<std::string> differences = results::diff(options.path, options.other_path);
+      if (differences.empty()) fmt::print("identical\n");
+      return print_lines(differences);
+    });
+  });
+
+  CLI::App* pack =
+      app.add_subcommand("pack", "one self-contained HDF5 file from an output directory");
+  pack->add_option("DIRECTORY", options.path, "an output directory")->required();
+  pack->add_option("FILE", options.other_path, "the file to write")->required();
+  pack->footer("Example:\n  bitgrid pack runs/demo demo.h5\n");
+  pack->callback([&] {
+    chosen = on_first_rank([&] {
+      results::pack(options.path, options.other_path);
+      return 0;
+    });
+  });
+}
+
+int usage_exit(const CLI::App& app, const CLI::ParseError& error, bool prints) {
+  if (error.get_exit_code() == 0) return prints ? app.exit(error) : 0;  // --help, --version
+  if (prints) fmt::print(stderr, "bitgrid: {} (see bitgrid --help)\n", error.what());
+  return 2;
+}
+
+int run_chosen(const Command& chosen) {
+  // The sweep's own deadline replaces this one as soon as the file has been read.
+  dist::Comm world = dist::Comm::world(std::chrono::minutes(10));
+  const int code = chosen(world);
+  if (std::fflush(stdout) != 0 && world.rank() == 0) {
+    fmt::print(stderr, "bitgrid: cannot write to standard output\n");
+    return 3;
+  }
+  world.close();
+  return code;
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) {
+  try {
+    dist::launched_by_mpi();
+  } catch (const InputError& e) {
+    fmt::print(stderr, "bitgrid: {}\n", e.what());
+    return 2;
+  }
+  dist::init(&argc, &argv);
+  Options options;
+  Command chosen;
+  CLI::App app(kIntroduction, "bitgrid");
+  app.footer(kExamples);
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("bitgrid ") + kVersion);
+  add_sweep(app, options, chosen);
+  add_plan(app, options, chosen);
+  add_readers(app, options, chosen);
+  add_comparers(app, options, chosen);
+  int code = 0;
+  try {
+    app.parse(argc, argv);
+    code = run_chosen(chosen);
+  } catch (const CLI::ParseError& error) {
+    code = usage_exit(app, error, dist::Comm::world(std::chrono::minutes(1)).rank() == 0);
+  }
+  dist::finalize();
+  return code;
+}
+
+}  // namespace bitgrid

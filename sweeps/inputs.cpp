@@ -1,0 +1,149 @@
+#include "sweeps/inputs.hpp"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/methods/registry.hpp"
+#include "core/model/linear.hpp"
+#include "kernels/error.hpp"
+#include "kernels/place.hpp"
+#include "sweeps/version.hpp"
+
+namespace bitgrid {
+namespace {
+
+bool any_needs_calibration(const Sweep& sweep) {
+  for (const Recipe& recipe : sweep.cells)
+    if (recipe_needs(recipe).any()) return true;
+  return false;
+}
+
+Windows draw_calibration(const Sweep& sweep, const Tokenizer& tokenizer, bool add_bos) {
+  const CalibrationOptions options{.windows = sweep.calibration.windows,
+                                   .length = sweep.calibration.length,
+                                   .seed = sweep.calibration.seed};
+  return calibration_windows(tokenizer, {sweep.calibration.data, sweep.data_dir}, options, add_bos);
+}
+
+void broadcast_windows(const dist::Comm& world, Windows& windows) {
+  std::int64_t shape[2] = {windows.count, windows.length};
+  world.broadcast(std::as_writable_bytes(std::span(shape)), 0, "window counts");
+  windows.count = shape[0];
+  windows.length = shape[1];
+  windows.ids.resize(static_cast<std::size_t>(shape[0] * shape[1]));
+  world.broadcast(std::as_writable_bytes(std::span(windows.ids)), 0, "token windows");
+}
+
+void check_ids(const Windows& windows, const LlamaConfig& config, const std::string& what) {
+  for (const std::int32_t id : windows.ids)
+    if (id < 0 || id >= config.vocab_size)
+      throw InputError(
+          fmt::format("{}: the tokenizer gives token {}, but the model has {} embedding rows", what,
+                      id, config.vocab_size));
+}
+
+}  // namespace
+
+Inputs read_inputs(const Sweep& sweep, const Checkpoint& checkpoint) {
+  const std::string path = (std::filesystem::path(sweep.model) / "tokenizer.json").string();
+  const bool needs_text = any_needs_calibration(sweep) || !sweep.evaluation.perplexity.empty();
+  Inputs inputs;
+  if (!needs_text) return inputs;
+  const Tokenizer tokenizer = Tokenizer::load(path);
+  const bool add_bos =
+      sweep.evaluation.bos == "always" || (sweep.evaluation.bos == "auto" && tokenizer.adds_bos());
+  if (add_bos && tokenizer.bos_id() < 0)
+    throw InputError(
+        fmt::format("{}: bos = \"always\", but this tokenizer has no begin-of-text token", path));
+  inputs.bos = add_bos ? "always" : "never";
+  if (any_needs_calibration(sweep)) {
+    inputs.calibration = draw_calibration(sweep, tokenizer, add_bos);
+    inputs.calibration_fingerprint = ids_fingerprint(inputs.calibration.ids);
+    check_ids(inputs.calibration, checkpoint.config(),
+              "calibration text " + sweep.calibration.data);
+  }
+  for (const std::string& set : sweep.evaluation.perplexity) {
+    inputs.evaluation.push_back(
+        evaluation_windows(tokenizer, {set, sweep.data_dir}, sweep.evaluation.length, add_bos));
+    check_ids(inputs.evaluation.back().windows, checkpoint.config(), "evaluation text " + set);
+  }
+  return inputs;
+}
+
+void check_sweep_against_model(const Sweep& sweep, const LlamaConfig& config) {
+  for (const Recipe& recipe : sweep.cells)
+    for (const Linear linear : kLinears)
+      with_context(sweep.file + ": cell " + recipe_name(recipe),
+                   [&] { check_group(recipe, linear_name(linear), linear_cols(config, linear)); });
+  const auto check_length = [&](const char* key, std::int64_t length) {
+    if (length > config.max_position_embeddings)
+      throw InputError(fmt::format("{}: {} = {} is longer than the model's context of {} tokens",
+                                   sweep.file, key, length, config.max_position_embeddings));
+  };
+  if (any_needs_calibration(sweep)) check_length("calibration.length", sweep.calibration.length);
+  if (!sweep.evaluation.perplexity.empty())
+    check_length("evaluation.length", sweep.evaluation.length);
+}
+
+void broadcast_inputs(const dist::Comm& world, Inputs& inputs) {
+  if (world.size() == 1) return;
+  broadcast_windows(world, inputs.calibration);
+  nlohmann::json head = {{"calibration", inputs.calibration_fingerprint}, {"bos", inputs.bos}};
+  for (const EvaluationText& text : inputs.evaluation)
+    head["sets"].push_back(
+        {text.set, text.protocol, text.text_tokens, text.text_fingerprint, text.ids_fingerprint});
+  head = nlohmann::json::parse(world.broadcast_text(head.dump(), 0, "evaluation sets"));
+  inputs.calibration_fingerprint = head["calibration"];
+  inputs.bos = head["bos"];
+  inputs.evaluation.resize(head.contains("sets") ? head["sets"].size() : 0);
+  for (std::size_t i = 0; i < inputs.evaluation.size(); ++i) {
+    EvaluationText& text = inputs.evaluation[i];
+    const nlohmann::json& set = head["sets"][i];
+    text.set = set[0];
+    text.protocol = set[1];
+    text.text_tokens = set[2];
+    text.text_fingerprint = set[3];
+    text.ids_fingerprint = set[4];
+    broadcast_windows(world, text.windows);
+  }
+}
+
+results::CellHeader cell_header(const Sweep& sweep, const Recipe& recipe, const Inputs& inputs,
+                                const std::string& model_fingerprint) {
+  results::CellHeader header;
+  header.name = recipe_name(recipe);
+  header.recipe = recipe;
+  header.model_fingerprint = model_fingerprint;
+  header.key = cell_key(recipe, inputs.calibration_fingerprint, sweep.calibration.shards,
+                        sweep.calibration.seed);
+  if (recipe_needs(recipe).any()) {
+    header.calibration =
+        fmt::format("{}, {} x {}, seed {}", sweep.calibration.data, sweep.calibration.windows,
+                    sweep.calibration.length, sweep.calibration.seed);
+    header.calibration_fingerprint = inputs.calibration_fingerprint;
+  }
+  for (const std::string& method : recipe.chain)
+    header.method_title +=
+        (header.method_title.empty() ? "" : "+") + std::string(find_method(method)->title);
+  header.shards = sweep.calibration.shards;
+  header.seed = sweep.calibration.seed;
+  header.sweep_text = sweep_text(sweep);
+  header.version = kVersion;
+  header.blas = blas_core_name();
+  return header;
+}
+
+results::MetricRecord metric_header(const EvaluationText& text, const std::string& bos) {
+  results::MetricRecord metric;
+  metric.set = text.set;
+  metric.protocol = text.protocol;
+  metric.length = text.windows.length;
+  metric.text_fingerprint = text.text_fingerprint;
+  metric.ids_fingerprint = text.ids_fingerprint;
+  metric.bos = bos;
+  return metric;
+}
+
+}  // namespace bitgrid

@@ -1,0 +1,72 @@
+#include "sweeps/jobs.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/methods/registry.hpp"
+
+namespace bitgrid {
+namespace {
+
+bool measured(const results::CellRecord& record, const results::MetricRecord& wanted) {
+  return std::any_of(
+      record.metrics.begin(), record.metrics.end(),
+      [&](const results::MetricRecord& have) { return have.same_measurement(wanted); });
+}
+
+}  // namespace
+
+std::int64_t CellJob::layers_missing() const { return std::count(stored.begin(), stored.end(), 0); }
+
+std::int64_t CellJob::calibration_layers() const {
+  if (!calibrate) return 0;
+  const auto last = std::find(stored.rbegin(), stored.rend(), 0);
+  return stored.rend() - last;
+}
+
+std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
+                               const results::Store& store, const std::string& model_fingerprint,
+                               std::int64_t layer_count) {
+  std::vector<CellJob> jobs;
+  for (std::size_t i = 0; i < sweep.cells.size(); ++i) {
+    const Recipe& recipe = sweep.cells[i];
+    const results::CellHeader header = cell_header(sweep, recipe, inputs, model_fingerprint);
+    const auto record = store.read_cell(header);
+    const bool finished = record && record->status == results::CellStatus::finished;
+    CellJob job;
+    job.cell = static_cast<std::int64_t>(i);
+    for (std::size_t set = 0; set < inputs.evaluation.size(); ++set)
+      if (!finished || !measured(*record, metric_header(inputs.evaluation[set], inputs.bos)))
+        job.measure.push_back(static_cast<std::int64_t>(set));
+    if (recipe.quantizes()) {
+      job.stored.assign(static_cast<std::size_t>(layer_count), 0);
+      for (const std::int64_t layer : store.stored_layers(header))
+        if (layer < layer_count) job.stored[static_cast<std::size_t>(layer)] = 1;
+    }
+    const bool tensors_wanted = recipe.quantizes() && (sweep.run.keep_tensors || !finished);
+    const bool tensors_missing = tensors_wanted && job.layers_missing() > 0;
+    if (finished && job.measure.empty() && !tensors_missing) continue;
+    job.calibrate = job.layers_missing() > 0 && recipe_needs(recipe).any();
+    jobs.push_back(std::move(job));
+  }
+  return jobs;
+}
+
+void broadcast_jobs(const dist::Comm& world, std::vector<CellJob>& jobs) {
+  if (world.size() == 1) return;
+  nlohmann::json text = nlohmann::json::array();
+  for (const CellJob& job : jobs)
+    text.push_back({job.cell, job.stored, job.measure, job.calibrate});
+  text = nlohmann::json::parse(world.broadcast_text(text.dump(), 0, "cells to do"));
+  jobs.clear();
+  for (const nlohmann::json& item : text) {
+    CellJob job;
+    job.cell = item[0];
+    job.stored = item[1].get<std::vector<std::uint8_t>>();
+    job.measure = item[2].get<std::vector<std::int64_t>>();
+    job.calibrate = item[3];
+    jobs.push_back(std::move(job));
+  }
+}
+
+}  // namespace bitgrid

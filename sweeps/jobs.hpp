@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "results/store.hpp"
+#include "sweeps/inputs.hpp"
+#include "sweeps/sweep.hpp"
+
+namespace bitgrid {
+
+// What is left to do for one cell of a sweep, given what the store holds. The same on every rank.
+struct CellJob {
+  std::int64_t cell = 0;  // index into the sweep's cells
+  std::vector<std::uint8_t>
+      stored;  // by layer: 1 where the quantized layer is there and only has to be replayed
+  std::vector<std::int64_t> measure;  // evaluation sets without a stored measurement
+  bool calibrate = false;  // some layer is to be quantized and the recipe needs statistics
+  std::int64_t layers_missing() const;
+  // The calibration windows walk the layers up to the last one that is to be quantized.
+  std::int64_t calibration_layers() const;
+};
+
+// Cells that need work, in the sweep's order. A failed cell is tried again; a finished one is left
+// alone unless an evaluation set is new or its tensors were dropped and are wanted again.
+std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
+                               const results::Store& store, const std::string& model_fingerprint,
+                               std::int64_t layer_count);
+
+// Collective: rank 0's list on every rank.
+void broadcast_jobs(const dist::Comm& world, std::vector<CellJob>& jobs);
+
+}  // namespace bitgrid
