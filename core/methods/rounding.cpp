@@ -60,7 +60,11 @@ std::vector<std::int32_t> permuted_groups(const std::vector<std::int32_t>& order
 }  // namespace
 
 // Many tiles for many threads and ranks, and the tile in which the column loop works anyway.
-std::int64_t solve_tile_rows(std::int64_t) { return kGptqTileRows; }
+std::int64_t solve_tile_rows(std::int64_t rows) {
+  constexpr std::int64_t kLanes = 16;  // rows that the column loop takes side by side
+  const std::int64_t sixteenth = (rows + 15) / 16;
+  return std::clamp((sixteenth + kLanes - 1) / kLanes * kLanes, kLanes, kGptqTileRows);
+}
 
 std::int64_t group_count(std::int64_t cols, std::int64_t group) {
   return group < 0 ? 1 : (cols + group - 1) / group;

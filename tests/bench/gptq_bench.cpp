@@ -1,0 +1,226 @@
+// GPTQ of one linear, its Gram matrix given, 4 bits in groups of 128: against the algorithm as it
+// is written down, one rank-1 update of all remaining columns per column (cblas_sger), in fp32 on
+// the same number of threads.
+#include <cblas.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <numeric>
+#include <string>
+
+#include "core/methods/registry.hpp"
+#include "kernels/gram.hpp"
+#include "kernels/parallel.hpp"
+#include "tests/bench/bench.hpp"
+
+extern "C" {
+void spotrf_(const char* uplo, const int* n, float* a, const int* lda, int* info);
+void spotri_(const char* uplo, const int* n, float* a, const int* lda, int* info);
+}
+
+namespace bitgrid::bench {
+namespace {
+
+constexpr std::int64_t kGroup = 128;
+constexpr float kMaxq = 15;
+
+struct Run {
+  double factor_s = 0, rows_s = 0, loss = 0;
+  double total_s() const { return factor_s + rows_s; }
+};
+
+Statistics make_statistics(const Place& place, std::int64_t tokens, std::int64_t in) {
+  Matrix<float> x = random_matrix(tokens, in, 1.0f, 1);
+  for (std::int64_t t = 0; t < tokens;
+       ++t)  // neighbours are correlated and channels differ in size
+    for (std::int64_t j = 1; j < in; ++j)
+      x(t, j) = (0.5f * x(t, j - 1) + x(t, j)) * (j % 61 == 0 ? 4.0f : 1.0f);
+  Statistics s;
+  s.gram = Matrix<float>(in, in);
+  s.gram.fill(0.0f);
+  s.tokens = tokens;
+  accumulate_gram(place, x.view(), s.gram.view());
+  return s;
+}
+
+// diagnostics: also the output error, which costs two more products of the weight's size with S.
+Run ours(const Place& place, const Statistics& statistics, const Matrix<float>& w,
+         bool diagnostics) {
+  const Recipe recipe = resolve_recipe("gptq", 4, kGroup, {});
+  const RoundingSteps& steps = recipe_rounding(recipe);
+  Run run;
+  Prepared prepared;
+  run.factor_s = seconds_of([&] { prepared = steps.prepare(place, recipe, statistics, w.cols()); });
+  const std::int64_t rows = w.rows(), groups = w.cols() / kGroup;
+  Matrix<std::uint8_t> codes(rows, w.cols()), zeros(rows, groups);
+  Matrix<std::uint16_t> scales(rows, groups);
+  std::vector<double> loss(static_cast<std::size_t>(rows)), error(loss), norm(loss);
+  run.rows_s = seconds_of([&] {
+    const std::int64_t tile = solve_tile_rows(rows);
+    parallel_for(place, (rows + tile - 1) / tile, [&](std::int64_t i) {
+      const std::int64_t first = i * tile, count = std::min(tile, rows - first);
+      RowsOut out;
+      out.codes = codes.rows_from(first, count);
+      out.scales = scales.rows_from(first, count);
+      out.zeros = zeros.rows_from(first, count);
+      out.loss = loss.data() + first;
+      if (diagnostics) {
+        out.output_error = error.data() + first;
+        out.output_norm = norm.data() + first;
+      }
+      steps.round_rows(place, recipe, prepared, w.rows_from(first, count), out);
+    });
+  });
+  run.loss = std::accumulate(loss.begin(), loss.end(), 0.0);
+  return run;
+}
+
+// H = 2S/N, damped, in descending order of its diagonal, to its inverse's upper factor by the usual
+// three LAPACK calls.
+Matrix<float> plain_factor(const Statistics& s, std::vector<std::int32_t>& order) {
+  const std::int64_t in = s.gram.cols();
+  const auto at = [&](std::int64_t a, std::int64_t b) {
+    return 2.0f / static_cast<float>(s.tokens) * s.gram(std::max(a, b), std::min(a, b));
+  };
+  order.resize(static_cast<std::size_t>(in));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return at(a, a) > at(b, b); });
+  double mean = 0;
+  for (std::int64_t j = 0; j < in; ++j)
+    mean += static_cast<double>(at(j, j)) / static_cast<double>(in);
+  Matrix<float> h(in, in);
+  for (std::int64_t i = 0; i < in; ++i)
+    for (std::int64_t j = 0; j < in; ++j)
+      h(i, j) = at(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(j)]) +
+                (i == j ? static_cast<float>(0.01 * mean) : 0.0f);
+  const int n = static_cast<int>(in);
+  int info = 0;
+  // Column-major and symmetric: LAPACK's lower triangle is ours above the diagonal.
+  spotrf_("L", &n, h.data(), &n, &info);
+  if (info == 0) spotri_("L", &n, h.data(), &n, &info);
+  if (info == 0) spotrf_("L", &n, h.data(), &n, &info);
+  if (info != 0) throw Error("gptq_bench: the plain factorization failed");
+  return h;
+}
+
+struct Grid {
+  float scale, zero;
+};
+
+Grid plain_grid(const float* w) {
+  float lo = 0, hi = 0;
+  for (std::int64_t j = 0; j < kGroup; ++j) {
+    lo = std::min(lo, w[j]);
+    hi = std::max(hi, w[j]);
+  }
+  const float scale = f16_to_f32(f32_to_f16((hi - lo) / kMaxq));
+  return {scale, std::clamp(std::rint(-lo / scale), 0.0f, kMaxq)};
+}
+
+Run plain(int threads, const Statistics& statistics, const Matrix<float>& weight) {
+  openblas_set_num_threads(threads);
+  Run run;
+  std::vector<std::int32_t> order;
+  Matrix<float> u;
+  run.factor_s = seconds_of([&] { u = plain_factor(statistics, order); });
+  run.rows_s = seconds_of([&] {
+    const std::int64_t rows = weight.rows(), in = weight.cols(), groups = in / kGroup;
+    Matrix<Grid> grids(rows, groups);
+    Matrix<float> w(rows, in);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t g = 0; g < groups; ++g)
+        grids(r, g) = plain_grid(weight.row(r) + g * kGroup);
+      for (std::int64_t i = 0; i < in; ++i) w(r, i) = weight(r, order[static_cast<std::size_t>(i)]);
+    }
+    std::vector<float> error(static_cast<std::size_t>(rows));
+    for (std::int64_t i = 0; i < in; ++i) {
+      const std::int64_t group = order[static_cast<std::size_t>(i)] / kGroup;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const Grid g = grids(r, group);
+        const float code = std::clamp(std::rint(w(r, i) / g.scale) + g.zero, 0.0f, kMaxq);
+        const float e = (w(r, i) - g.scale * (code - g.zero)) / u(i, i);
+        error[static_cast<std::size_t>(r)] = e;
+        run.loss += 0.5 * static_cast<double>(e) * static_cast<double>(e);
+      }
+      const int left = static_cast<int>(in - i - 1);
+      if (left > 0)
+        cblas_sger(CblasRowMajor, static_cast<int>(rows), left, -1.0f, error.data(), 1,
+                   &u(i, i + 1), 1, &w(0, i + 1), static_cast<int>(in));
+    }
+  });
+  openblas_set_num_threads(1);
+  return run;
+}
+
+int compare(std::int64_t rows, std::int64_t in, int threads, int repeats) {
+  const Place place = cpu_place(threads);
+  const Statistics statistics = make_statistics(place, 2 * in, in);
+  const Matrix<float> w = random_matrix(rows, in, 0.05f, 2);
+  ours(place, statistics, w, false);  // warm-up
+  std::vector<double> total, loop, full;
+  Run bare, diagnosed;
+  for (int i = 0; i < repeats; ++i) {
+    bare = ours(place, statistics, w, false);
+    diagnosed = ours(place, statistics, w, true);
+    total.push_back(bare.total_s());
+    loop.push_back(bare.rows_s);
+    full.push_back(diagnosed.total_s());
+  }
+  const Run reference = plain(threads, statistics, w);  // slow enough to be timed once
+  const double loss_ratio = bare.loss / reference.loss;
+  if (!(std::fabs(loss_ratio - 1) < 0.01) || bare.loss != diagnosed.loss) {
+    fmt::print(stderr, "gptq_bench: losses {} and {} differ; no time is reported\n", bare.loss,
+               reference.loss);
+    return 1;
+  }
+  const Timing our = summarize(total), rows_only = summarize(loop), all = summarize(full);
+  fmt::print(
+      "{{\"bench\": \"gptq\", \"rows\": {}, \"in\": {}, \"bits\": 4, \"group\": {}, \"threads\": "
+      "{}, \"median_s\": {:.3f}, \"spread\": {:.3f}, \"rows_median_s\": {:.3f}, "
+      "\"with_output_error_s\": {:.3f}, \"plain_s\": {:.3f}, \"plain_rows_s\": {:.3f}, "
+      "\"speedup\": {:.2f}, \"rows_speedup\": {:.2f}, \"speedup_with_output_error\": {:.2f}, "
+      "\"loss_ratio\": {:.6f}, \"blas\": \"{}\", \"compiler\": \"{}\"}}\n",
+      rows, in, kGroup, threads, our.median_s, our.spread, rows_only.median_s, all.median_s,
+      reference.total_s(), reference.rows_s, reference.total_s() / our.median_s,
+      reference.rows_s / rows_only.median_s, reference.total_s() / all.median_s, loss_ratio,
+      blas_core_name(), __VERSION__);
+  fmt::print(
+      "gptq {} x {}: {:.2f} s ({:.2f} s with output error), column by column {:.2f} s: {:.1f} "
+      "times faster, loss {:+.4f} %\n",
+      rows, in, our.median_s, all.median_s, reference.total_s(), reference.total_s() / our.median_s,
+      100 * (loss_ratio - 1));
+  return 0;
+}
+
+void once(std::int64_t rows, std::int64_t in, int threads) {
+  const Place place = cpu_place(threads);
+  const Statistics statistics = make_statistics(place, 2048, in);
+  const Matrix<float> w = random_matrix(rows, in, 0.05f, 2);
+  const Run run = ours(place, statistics, w, true);
+  fmt::print(
+      "{{\"bench\": \"gptq\", \"rows\": {}, \"in\": {}, \"threads\": {}, \"factor_s\": {:.2f}, "
+      "\"rows_s\": {:.2f}, \"blas\": \"{}\", \"compiler\": \"{}\"}}\n",
+      rows, in, threads, run.factor_s, run.rows_s, blas_core_name(), __VERSION__);
+  fmt::print("gptq {} x {}: factor {:.1f} s, rows {:.1f} s with output error\n", rows, in,
+             run.factor_s, run.rows_s);
+}
+
+}  // namespace
+}  // namespace bitgrid::bench
+
+// gptq_bench [--large] [rows] [in] [threads] [repeats]; --large: the two MLP shapes of LLaMA3-8B,
+// once each.
+int main(int argc, char** argv) {
+  const bool large = argc > 1 && std::string(argv[1]) == "--large";
+  const auto argument = [&](int i, int fallback) {
+    return argc > i + large ? std::atoi(argv[i + large]) : fallback;
+  };
+  const int threads = argument(3, 2);
+  if (large) {
+    bitgrid::bench::once(14336, 4096, threads);
+    bitgrid::bench::once(4096, 14336, threads);
+    return 0;
+  }
+  return bitgrid::bench::compare(argument(1, 4096), argument(2, 4096), threads, argument(4, 3));
+}
