@@ -5,8 +5,9 @@
 namespace bitgrid {
 
 std::string_view linear_name(Linear linear) {
-  constexpr std::string_view names[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                        "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+  constexpr std::string_view names[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                        "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                        "mlp.down_proj"};
   return names[static_cast<int>(linear)];
 }
 
@@ -53,8 +54,12 @@ std::int64_t linear_cols(const LlamaConfig& config, Linear linear) {
   }
 }
 
-std::int64_t tap_size(const LlamaConfig& config, Tap tap) { return linear_cols(config, linears_of(tap)[0]); }
+std::int64_t tap_size(const LlamaConfig& config, Tap tap) {
+  return linear_cols(config, linears_of(tap)[0]);
+}
 
-std::string layer_prefix(std::int64_t layer) { return "model.layers." + std::to_string(layer) + "."; }
+std::string layer_prefix(std::int64_t layer) {
+  return "model.layers." + std::to_string(layer) + ".";
+}
 
 }  // namespace bitgrid

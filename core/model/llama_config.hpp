@@ -14,7 +14,8 @@ struct RopeScaling {  // rope_type "llama3"
   bool operator==(const RopeScaling&) const = default;
 };
 
-// What config.json says of a Llama model (Llama 3, 3.1, 3.2 and older ones); names as in Hugging Face's file.
+// What config.json says of a Llama model (Llama 3, 3.1, 3.2 and older ones); names as in Hugging
+// Face's file.
 struct LlamaConfig {
   std::int64_t hidden_size = 4096;
   std::int64_t intermediate_size = 11008;
@@ -31,7 +32,9 @@ struct LlamaConfig {
   bool tie_word_embeddings = false;
   bool operator==(const LlamaConfig&) const = default;
 
-  std::int64_t query_size() const { return head_count * head_size; }  // rows of q_proj, columns of o_proj
+  std::int64_t query_size() const {
+    return head_count * head_size;
+  }  // rows of q_proj, columns of o_proj
   std::int64_t kv_size() const { return kv_head_count * head_size; }  // rows of k_proj and v_proj
 };
 

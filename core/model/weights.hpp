@@ -20,8 +20,10 @@ struct LayerWeights {
   const Matrix<float>& operator[](Linear l) const { return linears[static_cast<int>(l)]; }
 };
 
-// Reads one layer and widens it. Throws RunError naming the tensor and the first index if a weight is NaN or infinite.
-LayerWeights read_layer(const Checkpoint& checkpoint, const LlamaConfig& config, std::int64_t layer);
+// Reads one layer and widens it. Throws RunError naming the tensor and the first index if a weight
+// is NaN or infinite.
+LayerWeights read_layer(const Checkpoint& checkpoint, const LlamaConfig& config,
+                        std::int64_t layer);
 
 // The final norm [1, hidden] and the head [vocab, hidden] (the embedding when tied), in fp32.
 struct OutputWeights {
