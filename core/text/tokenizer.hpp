@@ -9,7 +9,10 @@
 
 namespace bitgrid {
 
-enum class Specials { recognise, as_text };  // special-token strings inside text: tokens, or plain characters
+enum class Specials {
+  recognise,
+  as_text
+};  // special-token strings inside text: tokens, or plain characters
 
 // Byte-level BPE with Llama-3's splitting rule, from a Hugging Face tokenizer.json.
 class Tokenizer {
@@ -22,7 +25,8 @@ class Tokenizer {
   ~Tokenizer();
 
   // Text must be valid UTF-8 (InputError with the byte position otherwise). Thread-safe.
-  std::vector<std::int32_t> encode(std::string_view text, bool add_bos, Specials specials = Specials::recognise) const;
+  std::vector<std::int32_t> encode(std::string_view text, bool add_bos,
+                                   Specials specials = Specials::recognise) const;
   // Ids to UTF-8; invalid sequences become U+FFFD. An id outside the table is an Error.
   std::string decode(std::span<const std::int32_t> ids, bool skip_specials = false) const;
 

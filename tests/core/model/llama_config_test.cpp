@@ -41,7 +41,7 @@ TEST(LlamaConfigTest, MissingAndNullKeysTakeDefaults) {
   EXPECT_EQ(parse(""), LlamaConfig{});
   EXPECT_EQ(
       parse(
-          R"("hidden_size": null, "num_key_value_heads": null, "head_dim": null, 
+          R"("hidden_size": null, "num_key_value_heads": null, "head_dim": null,
                      "rope_scaling": null, "rope_theta": null, "quantization_config": null,
                      "hidden_act": null, "attention_bias": null)"),
       LlamaConfig{});
