@@ -16,13 +16,16 @@ class FailureNotes : public testing::EmptyTestEventListener {
   const std::string& text() const { return text_; }
 
  private:
+  void OnTestStart(const testing::TestInfo& test) override {
+    test_ = std::string(test.test_suite_name()) + "." + test.name();
+  }
+  // Called with gtest's lock held: asking gtest for the running test here would wait for ever.
   void OnTestPartResult(const testing::TestPartResult& part) override {
     if (!part.failed()) return;
-    const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
-    if (test) text_ += std::string(test->test_suite_name()) + "." + test->name() + " ";
-    text_ += std::string(part.file_name() ? part.file_name() : "?") + ":" +
+    text_ += test_ + " " + (part.file_name() ? part.file_name() : "?") + ":" +
              std::to_string(part.line_number()) + ": " + part.message() + "\n";
   }
+  std::string test_;
   std::string text_;
 };
 
