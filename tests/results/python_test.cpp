@@ -1,0 +1,182 @@
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+#include "results/parts.hpp"
+#include "tests/results/fixture.hpp"
+
+// What we write can be read without bitgrid: h5py follows the master's links, sees every number,
+// and read_weight.py rebuilds weights bit for bit.
+
+namespace bitgrid::results {
+namespace {
+
+constexpr const char* kPython = "/usr/bin/python3";
+
+struct Output {
+  int status;
+  std::string text;
+};
+
+Output run_command(const std::string& command) {
+  Output output{-1, ""};
+  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
+  if (pipe == nullptr) return output;
+  char buffer[4096];
+  while (const std::size_t n = std::fread(buffer, 1, sizeof buffer, pipe))
+    output.text.append(buffer, n);
+  output.status = pclose(pipe);
+  return output;
+}
+
+class Python : public testing::Test {
+ protected:
+  void SetUp() override {
+    const Output output = run_command(fmt::format("{} -c 'import h5py, numpy'", kPython));
+    if (output.status != 0)
+      GTEST_SKIP() << kPython << " with h5py and numpy is needed: " << output.text;
+    write_sample(run());
+    pack(run(), packed());
+  }
+  std::string run() const { return directory_.path("run"); }
+  std::string packed() const { return directory_.path("packed.h5"); }
+  std::string read_weight(const std::string& arguments) const {
+    const Output output = run_command(
+        fmt::format("{} {}/results/read_weight.py {}", kPython, BITGRID_SOURCE_DIR, arguments));
+    EXPECT_EQ(output.status, 0) << output.text;
+    return output.text;
+  }
+  // The elements of an .npy file of version 1: a header of its own length, then the bytes.
+  static std::string npy_content(const std::string& file, const std::string& shape) {
+    const std::string bytes = read_bytes(file);
+    std::uint16_t header = 0;
+    if (bytes.size() < 10) return "";
+    std::memcpy(&header, bytes.data() + 8, 2);
+    EXPECT_NE(bytes.find("'descr': '<f4', 'fortran_order': False, 'shape': (" + shape), bytes.npos)
+        << bytes.substr(0, 100);
+    return bytes.substr(std::size_t{10} + header);
+  }
+  TemporaryDirectory directory_;
+};
+
+TEST_F(Python, WeightsAreRebuiltBitForBit) {
+  Store store = Store::join(run());
+  for (const CellHeader& header : sample_headers()) {
+    if (!header.recipe.quantizes()) continue;
+    const LayerRecord layer = sample_layer(header, 1);
+    for (const QuantizedLinear& linear : layer.linears) {
+      const Matrix<float> w = rebuild_weight(Place{}, linear);
+      const std::string expected(reinterpret_cast<const char*>(w.data()),
+                                 static_cast<std::size_t>(w.size()) * 4);
+      for (const std::string& path : {run(), run() + "/results.h5", packed()}) {
+        read_weight(fmt::format("{} {} 1 {} --out {}", path, header.name, linear.name,
+                                directory_.path("w.npy")));
+        EXPECT_TRUE(npy_content(directory_.path("w.npy"),
+                                fmt::format("{}, {}", w.rows(), w.cols())) == expected)
+            << header.name << " " << linear.name;
+      }
+    }
+  }
+}
+
+// Every width, symmetric grids (no zeros), groups in order and permuted.
+TEST_F(Python, EveryWidthIsUnpacked) {
+  Store store = Store::join(run());
+  for (int bits = 1; bits <= 8; ++bits) {
+    CellHeader header = sample_header(fmt::format("rtn-w{}-g43", bits), "rtn", bits, 43);
+    LayerRecord layer = sample_layer(sample_header("rtn-w2-pc", "rtn", 2, -1), 0);
+    layer.linears = {sample_linear("mlp.up_proj", 3, 129, bits, 43, static_cast<unsigned>(bits))};
+    if (bits % 2 == 0)
+      std::erase_if(layer.linears[0].arrays,
+                    [](const auto& array) { return array.name == "zeros"; });
+    if (bits % 3 == 0)
+      std::erase_if(layer.linears[0].arrays,
+                    [](const auto& array) { return array.name == "group_index"; });
+    store.write_layer(header, layer);
+    store.rebuild_master();
+    const Matrix<float> w = rebuild_weight(Place{}, layer.linears[0]);
+    const std::string expected(reinterpret_cast<const char*>(w.data()),
+                               static_cast<std::size_t>(w.size()) * 4);
+    read_weight(
+        fmt::format("{} {} 0 mlp.up_proj --out {}", run(), header.name, directory_.path("w.npy")));
+    EXPECT_TRUE(npy_content(directory_.path("w.npy"), "3, 129") == expected) << bits;
+  }
+}
+
+TEST_F(Python, MistakesAreAnswered) {
+  const auto output = run_command(fmt::format("{} {}/results/read_weight.py {} gptq-w9 0 x",
+                                              kPython, BITGRID_SOURCE_DIR, run()));
+  EXPECT_NE(output.status, 0);
+  EXPECT_NE(output.text.find("0 cells are called gptq-w9; there are: fp16."), output.text.npos)
+      << output.text;
+}
+
+TEST_F(Python, H5pyReadsEverythingThroughTheMaster) {
+  const std::string cell = cell_directory("gptq-w4-g32", sample_headers()[2].key);
+  write_bytes(directory_.path("read.py"), R"(
+import sys, h5py, numpy as np
+def visit(group):                      # every attribute and dataset, links followed
+    count = len(dict(group.attrs))
+    for item in group.values():
+        count += len(dict(item.attrs))
+        count += visit(item) if isinstance(item, h5py.Group) else item[()].size * 0 + 1
+    return count
+f = h5py.File(sys.argv[1], "r")
+print(visit(f) > 300)
+run, cell, layer = f["run"], f["cells"][sys.argv[2]]["cell"], f["cells"][sys.argv[2]]["layer-0001"]
+print(run.attrs["name"], list(run["cell_names"].asstr()), int(run["ranks/0001"].attrs["weight_bytes_read"]))
+print(cell.attrs["status"], cell.attrs["sweep_text"].strip(), list(cell.attrs["hosts"]), cell.attrs["tensors_kept"])
+print(dict(cell["recipe/options"].attrs), list(cell["recipe"].attrs["chain"]))
+m = cell["metrics/0000"]
+print(m.attrs["set"], float(m.attrs["perplexity"]), m["window_sums"][()].tolist())
+q = layer["linears/self_attn.q_proj"]
+print(q["scales"].dtype, float(q["scales"][0, 0]), q["codes"].chunks, q["codes"].fletcher32, q["scales"].shape)
+print(np.isnan(q.attrs["solve_s"]), q.attrs["fallback"], list(layer.attrs["linears"]))
+)");
+  const std::string expected =
+      "True\n"
+      "demo ['fp16', 'rtn-w3-pc', 'gptq-w4-g32'] 2000000\n"
+      "finished name = \"demo\"  # ünïcode ['n1', 'n2'] True\n"
+      "{'damp': 0.01, 'mse': False, 'order': 'act', 'steps': 3} ['gptq']\n"
+      "wikitext2 5.754602676005731 [446.25, 444.5, 448.0]\n"
+      "float16 5.960464477539063e-08 (129, 48) True (129, 3)\n"
+      "True False ['self_attn.q_proj', 'mlp.down_proj', 'mlp.up_proj']\n";
+  for (const std::string& path : {run() + "/results.h5", packed()}) {
+    const Output output = run_command(fmt::format("PYTHONIOENCODING=utf-8 {} {} {} {}", kPython,
+                                                  directory_.path("read.py"), path, cell));
+    EXPECT_EQ(output.text, expected) << path;
+  }
+}
+
+// bf16 and fp16 are float types of the file itself.
+TEST_F(Python, SmallFloatsHaveTheirValues) {
+  const CellHeader header = sample_header("rtn-w2-g64", "rtn", 2, -1);
+  LayerRecord layer = sample_layer(header, 0);
+  const std::uint16_t halves[] = {0x3c00, 0x0001, 0x7bff, 0xc500,
+                                  0x8000};  // 1, 2^-24, 65504, -5, -0
+  const std::uint16_t brains[] = {0x3f80, 0x0080, 0x7f7f, 0xc0a0,
+                                  0x3eab};  // 1, 2^-126, largest, -5, 1/3
+  for (const auto& [name, dtype, values] :
+       {std::tuple{"half", DType::f16, halves}, {"brain", DType::bf16, brains}}) {
+    StoredArray array{name, dtype, {5}, 0, false, std::vector<std::byte>(10)};
+    std::memcpy(array.data.data(), values, 10);
+    layer.linears[0].arrays.push_back(std::move(array));
+  }
+  Store store = Store::join(run());
+  store.write_layer(header, layer);
+  const std::string file =
+      fmt::format("{}/{}.h5", run(), layer_part(cell_directory(header.name, header.key), 0));
+  const Output output = run_command(
+      fmt::format("{} -c 'import h5py; q = h5py.File(\"{}\")[\"linears/self_attn.q_proj\"]; "
+                  "print([float(x) for x in q[\"half\"]], [float(x) for x in q[\"brain\"]])'",
+                  kPython, file));
+  EXPECT_EQ(output.text,
+            "[1.0, 5.960464477539063e-08, 65504.0, -5.0, -0.0] "
+            "[1.0, 1.1754943508222875e-38, 3.3895313892515355e+38, -5.0, 0.333984375]\n");
+}
+
+}  // namespace
+}  // namespace bitgrid::results
