@@ -1,0 +1,91 @@
+"""A sweep file that changes: only what is new is done; what is dropped comes back the same."""
+
+import shutil
+
+import harness
+import run_file
+
+GRID = '[[grid]]\nmethod = "gptq"\nbits = [{bits}]\ngroup = [32]\n'
+LAYERS = 4
+
+
+def quantized(out):
+    return sum(sum(c["layers_quantized"]) for c in run_file.counters(out))
+
+
+def evaluated(out):
+    return sum(sum(c["evaluation_windows"]) for c in run_file.counters(out))
+
+
+def main():
+    arguments = harness.parse_arguments()
+    bitgrid, check = harness.Bitgrid(arguments.bitgrid), harness.Check()
+    with harness.Folder() as folder:
+        out = folder / "out"
+
+        def sweep(what, grids, *extra, code=0):
+            file = harness.small_sweep(folder, grids=grids)
+            run = bitgrid.run(["sweep", file, "--out", out, *extra])
+            check.equal(run.returncode, code, f"{what}: {run.stderr[-300:]}")
+
+        sweep("two cells", GRID.format(bits="4, 3"))
+        check.equal(quantized(out), 2 * LAYERS, "two cells are quantized")
+        four_bits = next(out.glob("cells/gptq-w4-g32.*/layer-0002.h5")).read_bytes()
+
+        sweep("one more", GRID.format(bits="4, 3, 2"))
+        check.equal(quantized(out), LAYERS, "only the new cell is quantized")
+
+        sweep("one fewer", GRID.format(bits="3, 2"))
+        check.equal(quantized(out), 0, "nothing is quantized")
+        check.that(list(out.glob("cells/gptq-w4-g32.*")), "what is not listed any more is kept")
+        check.that("gptq-w4" not in bitgrid.run(["table", out, "--format", "csv"]).stdout, "but not in the table")
+
+        sweep("names, threads and paths do not matter", GRID.format(bits="4, 3"), "--set", "name=other", "--set",
+              "run.threads=2", "--set", "run.deadline=20min")
+        check.equal(quantized(out), 0, "nothing is quantized again")
+
+        before = evaluated(out)
+        sweep("one more set", GRID.format(bits="4, 3"), "--set", 'evaluation.perplexity=["wikitext2", "ptb-new", "ptb"]')
+        check.equal(quantized(out), 0, "a new evaluation set quantizes nothing")
+        check.that(before == 0 and evaluated(out) > 0, "but measures it")
+        table = bitgrid.run(["table", out, "--format", "csv"]).stdout
+        check.that("ptb" in table.splitlines()[0], "and shows it: " + table)
+
+        sweep("another calibration", GRID.format(bits="4"), "--set", "calibration.seed=1")
+        check.equal(quantized(out), LAYERS, "other windows make another cell")
+        check.equal(len(list(out.glob("cells/gptq-w4-g32.*"))), 2, "beside the old one")
+        sweep("pruned", GRID.format(bits="4"), "--prune")
+        check.equal(len(list(out.glob("cells/*"))), 1, "--prune removes what is not listed")
+
+        shutil.rmtree(out)
+        sweep("numbers only", GRID.format(bits="4, 3"), "--set", 'run.keep="metrics"')
+        check.equal(list(out.glob("cells/*/layer-*.h5")), [], "tensors are dropped")
+        check.equal(bitgrid.run(["check", out, "--complete"]).returncode, 0, "and nothing is missing")
+        check.that("gptq-w4-g32" in bitgrid.run(["show", out]).stdout, "show knows the cell")
+        sweep("again", GRID.format(bits="4, 3"), "--set", 'run.keep="metrics"')
+        check.equal(quantized(out), 0, "a finished cell without tensors is finished")
+        sweep("a new set without tensors", GRID.format(bits="4, 3"), "--set", 'run.keep="metrics"', "--set",
+              'evaluation.perplexity=["wikitext2", "ptb"]')
+        check.equal(quantized(out), 2 * LAYERS, "tensors that are needed again are made again")
+        sweep("tensors wanted", GRID.format(bits="4, 3"))
+        check.equal(next(out.glob("cells/gptq-w4-g32.*/layer-0002.h5")).stat().st_size, len(four_bits), "the same size")
+        check.equal(bitgrid.run(["check", out, "--complete"]).returncode, 0, "with the hashes of the record")
+
+        packed = folder / "packed.h5"
+        check.equal(bitgrid.run(["pack", out, packed]).returncode, 0, "pack")
+        diff = bitgrid.run(["diff", out, packed])
+        check.equal((diff.returncode, diff.stdout.strip()), (0, "identical"), "the packed file holds the same")
+        for command in [["table", packed], ["show", packed], ["check", packed, "--complete"]]:
+            check.equal(bitgrid.run(command).returncode, 0, f"{command[0]} of the packed file")
+        check.equal(bitgrid.run(["table", out]).stdout, bitgrid.run(["table", packed]).stdout, "and gives the same table")
+
+        other = folder / "other"
+        file = harness.small_sweep(folder, grids=GRID.format(bits="4, 3"))
+        check.equal(bitgrid.run(["sweep", file, "--out", other, "--set", "calibration.seed=1"]).returncode, 0, "another sweep")
+        diff = bitgrid.run(["diff", out, other])
+        check.that(diff.returncode == 1 and diff.stdout.strip(), "diff tells different results apart")
+    check.finish()
+
+
+if __name__ == "__main__":
+    main()
