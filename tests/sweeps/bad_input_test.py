@@ -32,14 +32,12 @@ def a_tensor(header):
     return sorted(k for k in header if k != "__metadata__")[0]
 
 
-def widen_one(header):
-    name = a_tensor(header)
-    header[name]["dtype"] = "U8"
-    header[name]["shape"] = [2 * n for n in header[name]["shape"][:1]] + header[name]["shape"][1:]
+def integers(header):
+    header[a_tensor(header)]["dtype"] = "I16"
 
 
 def transpose_one(header):
-    name = next(k for k in sorted(header) if k.endswith("k_proj.weight") or k.endswith("up_proj.weight"))
+    name = next(k for k, v in sorted(header.items()) if len(v.get("shape", [])) == 2 and v["shape"][0] != v["shape"][1])
     header[name]["shape"] = header[name]["shape"][::-1]
 
 
@@ -81,7 +79,7 @@ def cases(folder, sweep):
     yield "a header of 2^64 - 1 bytes", with_model("huge", hostile(2**64 - 1)), [], ["model-00001-of-00003.safetensors"]
     yield "a header beyond the end", with_model("beyond", hostile(60)), [], ["model-00001-of-00003.safetensors"]
     yield "a tensor of the wrong shape", with_model("shape", lambda m: set_header(m, transpose_one)), [], ["shape"]
-    yield "a tensor of the wrong type", with_model("dtype", lambda m: set_header(m, widen_one)), [], ["U8"]
+    yield "a tensor of the wrong type", with_model("dtype", lambda m: set_header(m, integers)), [], ["I16"]
     yield ("another kind of model", with_model("kind", lambda m: edit_json(m / "config.json",
            lambda c: c.update(model_type="mistral"))), [], ["config.json", "model_type"])
     yield ("a tokenizer that is not byte-level BPE", with_model("tokenizer", lambda m: edit_json(
