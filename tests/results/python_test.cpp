@@ -43,11 +43,37 @@ class Python : public testing::Test {
   }
   std::string run() const { return directory_.path("run"); }
   std::string packed() const { return directory_.path("packed.h5"); }
-  std::string read_weight(const std::string& arguments) const {
-    const Output output = run_command(
-        fmt::format("{} {}/results/read_weight.py {}", kPython, BITGRID_SOURCE_DIR, arguments));
-    EXPECT_EQ(output.status, 0) << output.text;
-    return output.text;
+  // One linear of one layer, to be rebuilt by read_weight.py.
+  struct Wanted {
+    std::string path, cell;
+    std::int64_t layer = 0;
+    const QuantizedLinear* linear = nullptr;
+  };
+  // All of them in one Python process: starting one costs more than the work.
+  void expect_rebuilt(const std::vector<Wanted>& wanted) {
+    std::string script =
+        fmt::format("import sys\nsys.path.insert(0, '{}/results')\nimport numpy, read_weight\n",
+                    BITGRID_SOURCE_DIR);
+    for (std::size_t i = 0; i < wanted.size(); ++i)
+      script += fmt::format(
+          "layer = read_weight.open_layer('{}', '{}', {})\n"
+          "numpy.save('{}', read_weight.read_weight(layer['linears']['{}']))\n",
+          wanted[i].path, wanted[i].cell, wanted[i].layer,
+          directory_.path(fmt::format("{}.npy", i)), wanted[i].linear->name);
+    write_bytes(directory_.path("rebuild.py"), script);
+    const Output output =
+        run_command(fmt::format("{} -B {}", kPython, directory_.path("rebuild.py")));
+    ASSERT_EQ(output.status, 0) << output.text;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const Matrix<float> w = rebuild_weight(Place{}, *wanted[i].linear);
+      const std::string file = directory_.path(fmt::format("{}.npy", i));
+      EXPECT_TRUE(npy_content(file, fmt::format("{}, {}", w.rows(), w.cols())) == bytes_of(w))
+          << wanted[i].path << " " << wanted[i].cell << " " << wanted[i].linear->name;
+    }
+  }
+  static std::string bytes_of(const Matrix<float>& w) {
+    return {reinterpret_cast<const char*>(w.data()),
+            static_cast<std::size_t>(w.size()) * sizeof(float)};
   }
   // The elements of an .npy file of version 1: a header of its own length, then the bytes.
   static std::string npy_content(const std::string& file, const std::string& shape) {
@@ -63,47 +89,47 @@ class Python : public testing::Test {
 };
 
 TEST_F(Python, WeightsAreRebuiltBitForBit) {
-  Store store = Store::join(run());
-  for (const CellHeader& header : sample_headers()) {
-    if (!header.recipe.quantizes()) continue;
-    const LayerRecord layer = sample_layer(header, 1);
-    for (const QuantizedLinear& linear : layer.linears) {
-      const Matrix<float> w = rebuild_weight(Place{}, linear);
-      const std::string expected(reinterpret_cast<const char*>(w.data()),
-                                 static_cast<std::size_t>(w.size()) * 4);
-      for (const std::string& path : {run(), run() + "/results.h5", packed()}) {
-        read_weight(fmt::format("{} {} 1 {} --out {}", path, header.name, linear.name,
-                                directory_.path("w.npy")));
-        EXPECT_TRUE(npy_content(directory_.path("w.npy"),
-                                fmt::format("{}, {}", w.rows(), w.cols())) == expected)
-            << header.name << " " << linear.name;
-      }
-    }
-  }
+  const std::vector<CellHeader> headers = sample_headers();
+  const LayerRecord layers[] = {sample_layer(headers[1], 1), sample_layer(headers[2], 1)};
+  std::vector<Wanted> wanted;
+  for (const std::string& path : {run(), run() + "/results.h5", packed()})
+    for (const std::size_t i : {0, 1})
+      for (const QuantizedLinear& linear : layers[i].linears)
+        wanted.push_back({path, headers[i + 1].name, 1, &linear});
+  expect_rebuilt(wanted);
 }
 
 // Every width, symmetric grids (no zeros), groups in order and permuted.
 TEST_F(Python, EveryWidthIsUnpacked) {
   Store store = Store::join(run());
+  std::vector<LayerRecord> layers(8);
+  std::vector<Wanted> wanted;
   for (int bits = 1; bits <= 8; ++bits) {
-    CellHeader header = sample_header(fmt::format("rtn-w{}-g43", bits), "rtn", bits, 43);
-    LayerRecord layer = sample_layer(sample_header("rtn-w2-pc", "rtn", 2, -1), 0);
+    const CellHeader header = sample_header(fmt::format("rtn-w{}-g43", bits), "rtn", bits, 43);
+    LayerRecord& layer = layers[static_cast<std::size_t>(bits - 1)];
     layer.linears = {sample_linear("mlp.up_proj", 3, 129, bits, 43, static_cast<unsigned>(bits))};
+    auto& arrays = layer.linears[0].arrays;
     if (bits % 2 == 0)
-      std::erase_if(layer.linears[0].arrays,
-                    [](const auto& array) { return array.name == "zeros"; });
+      std::erase_if(arrays, [](const auto& array) { return array.name == "zeros"; });
     if (bits % 3 == 0)
-      std::erase_if(layer.linears[0].arrays,
-                    [](const auto& array) { return array.name == "group_index"; });
+      std::erase_if(arrays, [](const auto& array) { return array.name == "group_index"; });
     store.write_layer(header, layer);
-    store.rebuild_master();
-    const Matrix<float> w = rebuild_weight(Place{}, layer.linears[0]);
-    const std::string expected(reinterpret_cast<const char*>(w.data()),
-                               static_cast<std::size_t>(w.size()) * 4);
-    read_weight(
-        fmt::format("{} {} 0 mlp.up_proj --out {}", run(), header.name, directory_.path("w.npy")));
-    EXPECT_TRUE(npy_content(directory_.path("w.npy"), "3, 129") == expected) << bits;
+    wanted.push_back({run(), header.name, 0, &layer.linears[0]});
   }
+  store.rebuild_master();
+  expect_rebuilt(wanted);
+}
+
+TEST_F(Python, TheCommandWritesAFile) {
+  const Output output = run_command(
+      fmt::format("{} {}/results/read_weight.py {} gptq-w4-g32 0 mlp.down_proj --out {}", kPython,
+                  BITGRID_SOURCE_DIR, packed(), directory_.path("w.npy")));
+  EXPECT_EQ(output.status, 0) << output.text;
+  EXPECT_NE(output.text.find("mlp.down_proj of layer 0: 3 x 64, mean "), output.text.npos)
+      << output.text;
+  const QuantizedLinear linear = sample_layer(sample_headers()[2], 0).linears[1];
+  EXPECT_TRUE(npy_content(directory_.path("w.npy"), "3, 64") ==
+              bytes_of(rebuild_weight(Place{}, linear)));
 }
 
 TEST_F(Python, MistakesAreAnswered) {

@@ -17,6 +17,13 @@ namespace {
 
 using testing::HasSubstr;
 
+MetricRecord measured(const std::string& set, double perplexity) {
+  MetricRecord metric = sample_metric(set, 1);
+  metric.value.perplexity = perplexity;
+  metric.value.perplexity_error = perplexity / 64;
+  return metric;
+}
+
 class Tables : public testing::Test {
  protected:
   std::string run() const { return directory_.path("run"); }
@@ -34,21 +41,20 @@ class Tables : public testing::Test {
     store.write_run(run);
     CellRecord cell = sample_cell(two, {});
     cell.bits_per_weight = 2.5625;
-    cell.metrics = {sample_metric("wiki_text|2", 14.25), sample_metric("c4", 5.5),
-                    sample_metric("ptb", 1)};
+    cell.metrics = {measured("wiki_text|2", 1544174.5), measured("c4", 200), measured("ptb", 3)};
     cell.metrics[1].length = 2048;  // of another sweep: not this table's
-    cell.metrics.push_back(sample_metric("c4", 6.25));
+    cell.metrics.push_back(measured("c4", 518.015625));
     store.write_cell(cell);
     store.write_layer(none, sample_layer(none, 0));
     cell = sample_cell(pc, {});
     cell.bits_per_weight = 3.045;
-    cell.metrics = {sample_metric("wiki_text|2", 1.5), sample_metric("c4", 7.5)};
+    cell.metrics = {measured("wiki_text|2", 4.484375), measured("c4", 1808.25)};
     cell.linears.resize(14);
     cell.linears[3].diagnostics.fallback = true;
     store.write_cell(cell);
     store.write_cell(failed_cell(bad, "layer 1: mlp.down_proj: the Gram matrix is not finite"));
     cell = sample_cell(base, {});
-    cell.metrics = {sample_metric("wiki_text|2", 1.25)};
+    cell.metrics = {measured("wiki_text|2", 1)};
     cell.metrics[0].value.perplexity = std::numeric_limits<double>::infinity();
     cell.metrics[0].value.perplexity_error = std::numeric_limits<double>::quiet_NaN();
     store.write_cell(cell);
@@ -60,57 +66,48 @@ TEST_F(Tables, Markdown) {
   write_some();
   EXPECT_EQ(
       table_of(TableFormat::markdown),
-      "| #Bits | Method                        |   Group | Bits/weight |     c4 | wiki\\_text\\|2 "
-      "|\n"
-      "|------:|-------------------------------|--------:|------------:|-------:|--------------:|\n"
-      "|    16 | FP16                          |       – |       16.00 |      – |           inf |\n"
-      "|     4 | GPTQ                          |      32 |           – | failed |        failed |\n"
-      "|     3 | GPTQ                          | channel |        3.04 |   1808 |          4.48 |\n"
-      "|     2 | RTN                           |      32 |        2.56 |  518.0 |       1.5e+06 |\n"
-      "|     2 | GPTQ (damp=1e-05, order=none) |      32 |           – |      – |             – "
-      "|\n");
+      R"(| #Bits | Method                        |   Group | Bits/weight |     c4 | wiki\_text\|2 |
+|------:|-------------------------------|--------:|------------:|-------:|--------------:|
+|    16 | FP16                          |       – |       16.00 |      – |           inf |
+|     4 | GPTQ                          |      32 |           – | failed |        failed |
+|     3 | GPTQ                          | channel |        3.04 |   1808 |          4.48 |
+|     2 | RTN                           |      32 |        2.56 |  518.0 |       1.5e+06 |
+|     2 | GPTQ (damp=1e-05, order=none) |      32 |           – |      – |             – |
+)");
 }
 
 TEST_F(Tables, Latex) {
   write_some();
   EXPECT_EQ(table_of(TableFormat::latex),
-            "% needs \\usepackage{booktabs}\n"
-            "\\begin{tabular}{rlrrrr}\n"
-            "\\toprule\n"
-            "\\#Bits & Method                        &   Group & Bits/weight &     c4 &        "
-            "wiki\\_text|2 \\\\\n"
-            "\\midrule\n"
-            "    16 & FP16                          &      -- &       16.00 &     -- &             "
-            "    inf \\\\\n"
-            "\\midrule\n"
-            "     4 & GPTQ                          &      32 &          -- & failed &             "
-            " failed \\\\\n"
-            "\\midrule\n"
-            "     3 & GPTQ                          & channel &        3.04 &   1808 &             "
-            "   4.48 \\\\\n"
-            "\\midrule\n"
-            "     2 & RTN                           &      32 &        2.56 &  518.0 & "
-            "$1.5\\times10^{6}$ \\\\\n"
-            "     2 & GPTQ (damp=1e-05, order=none) &      32 &          -- &     -- &             "
-            "     -- \\\\\n"
-            "\\bottomrule\n"
-            "\\end{tabular}\n");
+            R"(% needs \usepackage{booktabs}
+\begin{tabular}{rlrrrr}
+\toprule
+\#Bits & Method                        &   Group & Bits/weight &     c4 &      wiki\_text|2 \\
+\midrule
+    16 & FP16                          &      -- &       16.00 &     -- &               inf \\
+\midrule
+     4 & GPTQ                          &      32 &          -- & failed &            failed \\
+\midrule
+     3 & GPTQ                          & channel &        3.04 &   1808 &              4.48 \\
+\midrule
+     2 & RTN                           &      32 &        2.56 &  518.0 & $1.5\times10^{6}$ \\
+     2 & GPTQ (damp=1e-05, order=none) &      32 &          -- &     -- &                -- \\
+\bottomrule
+\end{tabular}
+)");
 }
 
 TEST_F(Tables, Csv) {
   write_some();
   EXPECT_EQ(
       table_of(TableFormat::csv),
-      "cell,bits,method,options,group,status,bits_per_weight,c4,c4 standard error,wiki_text|2,"
-      "wiki_text|2 standard error\n"
-      "fp16,16,FP16,,-1,finished,16,,,inf,nan\n"
-      "gptq-w4-g32,4,GPTQ,,32,failed,,,,,\n"
-      "gptq-w3-pc,3,GPTQ,,-1,finished,3.045,1808.0424144560632,18.080424144560633,4."
-      "4816890703380645,"
-      "0.04481689070338065\n"
-      "rtn-w2-g32,2,RTN,,32,finished,2.5625,518.0128246683420,5.18012824668342,1544174.4670851405,"
-      "15441.744670851405\n"
-      "gptq-w2-g32-damp=1e-05-order=none,2,GPTQ,\"damp=1e-05, order=none\",32,unfinished,,,,,\n");
+      R"(cell,bits,method,options,group,status,bits_per_weight,c4,c4 standard error,wiki_text|2,wiki_text|2 standard error
+fp16,16,FP16,,-1,finished,16,,,inf,nan
+gptq-w4-g32,4,GPTQ,,32,failed,,,,,
+gptq-w3-pc,3,GPTQ,,-1,finished,3.045,1808.25,28.25390625,4.484375,0.070068359375
+rtn-w2-g32,2,RTN,,32,finished,2.5625,518.015625,8.093994140625,1544174.5,24127.7265625
+gptq-w2-g32-damp=1e-05-order=none,2,GPTQ,"damp=1e-05, order=none",32,unfinished,,,,,
+)");
 }
 
 TEST_F(Tables, Json) {
@@ -124,8 +121,7 @@ TEST_F(Tables, Json) {
   EXPECT_EQ(json["cells"][1]["failure"], "layer 1: mlp.down_proj: the Gram matrix is not finite");
   EXPECT_EQ(json["cells"][2]["recipe"]["options"]["damp"], 0.01);
   EXPECT_EQ(json["cells"][2]["recipe"]["chain"][0], "gptq");
-  EXPECT_EQ(json["cells"][2]["metrics"][0]["perplexity_error"],
-            sample_metric("x", 1.5).value.perplexity_error);
+  EXPECT_EQ(json["cells"][2]["metrics"][0]["perplexity_error"], 4.484375 / 64);
   EXPECT_EQ(json["cells"][3]["metrics"].size(), 4u);
   EXPECT_EQ(json["cells"][4]["status"], "unfinished");
   EXPECT_EQ(json["cells"][4]["layers_stored"], 1);
@@ -133,17 +129,30 @@ TEST_F(Tables, Json) {
 
 TEST_F(Tables, ShowTellsProgressFailuresAndTimings) {
   write_some();
-  const std::string text = show(Reader::open(run()), true);
-  EXPECT_EQ(text,
-            run() +
-                ": sweep demo of sweeps/demo/model (fingerprint 1f2e3d4c5b6a), bitgrid 0.1.0\n"
-                "2 ranks = 1 stage x 2 replicas, 1 thread each, cpu, BLAS Haswell\n"
-                "started 2023-11-14 22:13:20 UTC, ended after 95.0 s\n"
-                "3 of 5 cells finished, 1 failed\n"
-                "\n"
-                "cell                               state     layers  bits/weight    time  "
-                "predicted   memory  "
-                "evaluation  forward   solve\n");
+  const std::string cells =
+      R"(: sweep demo of sweeps/demo/model (fingerprint 1f2e3d4c5b6a), bitgrid 0.1.0
+2 ranks = 1 stage x 2 replicas, 1 thread each, cpu, BLAS Haswell
+started 2023-11-14 22:13:20 UTC, ended after 95.0 s
+3 of 5 cells finished, 1 failed
+
+cell                               state     layers  bits/weight    time  predicted   memory  forward   solve
+fp16                               finished       –        16.00  75.0 s     60.0 s  3.0 MiB   12.5 s  3.25 s
+gptq-w4-g32                        failed       0/2            –       –     60.0 s        –        –       –
+gptq-w3-pc                         finished     0/2         3.04  75.0 s     60.0 s  3.0 MiB   12.5 s  3.25 s
+rtn-w2-g32                         finished     0/2         2.56  75.0 s     60.0 s  3.0 MiB   12.5 s  3.25 s
+gptq-w2-g32-damp=1e-05-order=none  started      1/2            –       –     60.0 s        –        –       –
+
+gptq-w4-g32 failed: layer 1: mlp.down_proj: the Gram matrix is not finite
+gptq-w3-pc: 1 of 14 linears fell back to rounding to nearest
+)";
+  const std::string ranks = R"(
+rank  stage  replica  host  layers read  bytes read  calibration windows  evaluation windows  rows solved  quantized  replayed   memory  forward    wait
+0     0      0        n0              1   976.6 KiB                   63                  17          300          2         1  5.0 MiB   1.50 s  0.25 s
+1     0      1        n1              2     1.9 MiB                   63                  17          300          2         1  5.0 MiB   1.50 s  0.25 s
+all                                   3     2.9 MiB                  126                  34          600          4         2  5.0 MiB   3.00 s  0.50 s
+)";
+  EXPECT_EQ(show(Reader::open(run()), false), run() + cells);
+  EXPECT_EQ(show(Reader::open(run()), true), run() + cells + ranks);
 }
 
 TEST_F(Tables, ShowOfARunThatHasNotEnded) {
