@@ -267,6 +267,17 @@ TEST(SweepErrors, Set) {
   }
 }
 
+TEST(SweepErrors, Out) {
+  SweepOverrides overrides;
+  overrides.out = "a\nb";
+  EXPECT_EQ(message_of("model = \"m\"" GRID, overrides), "--out: control characters in the path");
+  overrides.out = "\xff";
+  EXPECT_EQ(message_of("model = \"m\"" GRID, overrides), "--out: the value is not UTF-8");
+  overrides.out = "o";
+  EXPECT_EQ(message_of("model = \"m\"\noutput = 3" GRID, overrides),
+            "f.toml:2: output: expected a string, found an integer");
+}
+
 TEST(SweepErrors, Cells) {
   const std::string text =
       "model = \"m\"\noutput = \"o\"\n[[grid]]\nmethod = \"rtn\"\nbits = [4, 3]\n";
