@@ -171,6 +171,8 @@ Sweep parse_sweep(const std::string& text, const std::string& file,
     sweep.output = required_path(top, "output", source, folder);
   } else {
     top.text("output", "");  // checked all the same
+    if (one_line(overrides.out) != overrides.out)
+      throw InputError("--out: control characters in the path");
     const TomlValue out = parse_toml_value(toml_quote(overrides.out), 0, "--out");
     sweep.output = resolve_path("", *out.get_if<std::string>());
   }

@@ -7,78 +7,13 @@
 #include <sstream>
 
 #include "kernels/error.hpp"
+#include "sweeps/toml_guard.hpp"
 
 namespace bitgrid {
 namespace {
 
 constexpr std::size_t kTextBytesMax = std::size_t{4} << 20;
-// A sweep file needs three levels. Both limits keep recursion shallow, toml++'s and ours.
-constexpr int kDepthMax = 16;
-constexpr int kKeyPartsMax = 16;
-
-// toml++ limits the nesting of arrays but not the parts of a dotted key, each of which is one more
-// level of tables. This walks over the text as a lexer would and refuses keys of too many parts
-// before toml++ sees them. Where text is malformed the walk may lose its place, but only behind the
-// point where toml++ stops.
-class DottedKeyGuard {
- public:
-  DottedKeyGuard(std::string_view text, const std::string& file) : text_(text), file_(file) {}
-
-  void check() {
-    while (at_ < text_.size()) step();
-  }
-
- private:
-  bool starts(std::string_view what) const { return text_.substr(at_, what.size()) == what; }
-
-  void step() {
-    const char c = text_[at_];
-    if (c == '#') {
-      at_ = std::min(text_.find('\n', at_), text_.size());
-    } else if (c == '"' || c == '\'') {
-      skip_string(c);
-    } else {
-      if (c == '\n') ++line_;
-      if (c == '.' && ++parts_ > kKeyPartsMax)
-        throw InputError(
-            fmt::format("{}:{}: a key of more than {} parts", file_, line_, kKeyPartsMax));
-      const bool of_key = c == '.' || c == ' ' || c == '\t' || c == '_' || c == '-' || (c & 0x80) ||
-                          std::isalnum(static_cast<unsigned char>(c));
-      if (!of_key) parts_ = 0;
-      ++at_;
-    }
-  }
-
-  // A quoted part of a key is still a part: the count goes on behind it.
-  void skip_string(char quote) {
-    const std::string triple(3, quote);
-    const bool multi = starts(triple);
-    at_ += multi ? 3 : 1;
-    while (at_ < text_.size()) {
-      if (text_[at_] == '\n') {
-        if (!multi) return;
-        ++line_;
-      }
-      if (quote == '"' && text_[at_] == '\\') {
-        if (at_ + 1 < text_.size() && text_[at_ + 1] != '\n') ++at_;
-        ++at_;
-      } else if (multi ? starts(triple) : text_[at_] == quote) {
-        at_ += multi ? 3 : 1;
-        while (multi && at_ < text_.size() && text_[at_] == quote)
-          ++at_;  // up to two more belong to it
-        return;
-      } else {
-        ++at_;
-      }
-    }
-  }
-
-  std::string_view text_;
-  const std::string& file_;
-  std::size_t at_ = 0;
-  int line_ = 1;
-  int parts_ = 0;
-};
+constexpr int kDepthMax = 16;  // a sweep file needs four
 
 // Converts toml++'s tree. line_override ≠ 0 replaces every line.
 class Converter {
@@ -157,7 +92,7 @@ TomlValue::Table parse_toml(std::string_view text, const std::string& file) {
   if (text.size() > kTextBytesMax)
     throw InputError(fmt::format("{}: larger than {} MiB, the limit of a sweep file", file,
                                  kTextBytesMax >> 20));
-  DottedKeyGuard(text, file).check();
+  guard_toml(text, file);
   try {
     return Converter(file, 0).convert_table(toml::parse(text), 0);
   } catch (const toml::parse_error& e) {
@@ -171,12 +106,13 @@ TomlValue parse_toml_value(const std::string& text, int line, const std::string&
   const auto parse = [&](const std::string& value) {
     const std::string document = "value = " + value;
     if (document.size() > kTextBytesMax) throw InputError(where + ": the value is too long");
-    DottedKeyGuard(document, where).check();
+    guard_toml(document, where);
     return Converter(where, line).convert(*toml::parse(document).get("value"), 1);
   };
   try {
     return parse(text);
-  } catch (const toml::parse_error&) {
+  } catch (const toml::parse_error&) {  // not TOML: a plain text
+  } catch (const InputError&) {         // such as the path "/models/größer"
   }
   try {
     return parse(toml_quote(text));

@@ -267,6 +267,17 @@ TEST(SweepErrors, Set) {
   }
 }
 
+TEST(SweepErrors, Out) {
+  SweepOverrides overrides;
+  overrides.out = "a\nb";
+  EXPECT_EQ(message_of("model = \"m\"" GRID, overrides), "--out: control characters in the path");
+  overrides.out = "\xff";
+  EXPECT_EQ(message_of("model = \"m\"" GRID, overrides), "--out: the value is not UTF-8");
+  overrides.out = "o";
+  EXPECT_EQ(message_of("model = \"m\"\noutput = 3" GRID, overrides),
+            "f.toml:2: output: expected a string, found an integer");
+}
+
 TEST(SweepErrors, Cells) {
   const std::string text =
       "model = \"m\"\noutput = \"o\"\n[[grid]]\nmethod = \"rtn\"\nbits = [4, 3]\n";
@@ -314,6 +325,26 @@ TEST(Hostile, DepthAndSize) {
   EXPECT_EQ(message_of(std::string((4 << 20) + 1, '\n')),
             "f.toml: larger than 4 MiB, the limit of a sweep file");
   EXPECT_EQ(message_of(std::string(4 << 20, 'a')).find('\n'), std::string::npos);
+}
+
+// toml++ takes these for keys unseen; what it makes of them is undefined.
+TEST(Hostile, HeadersWithoutAKey) {
+  for (const char* header :
+       {"[# a]", "[[# a]]", "[ \t= 3", "[.a]", "[[[a]]]", "[", "[[", "[ ", "[]", "[\n"})
+    EXPECT_EQ(message_of(std::string("a = [\n[1],\n]\nb = {c = [2]}\n ") + header),
+              "f.toml:5: expected the name of a table behind '['")
+        << header;
+  EXPECT_EQ(message_of("\xEF\xBB\xBF[#]"), "f.toml:1: expected the name of a table behind '['");
+  EXPECT_EQ(message_of("a = 1\n\u00a0[#]"),
+            "f.toml:2: a character beyond ASCII outside of a string");
+  EXPECT_EQ(message_of("[\u00a0#]"), "f.toml:1: expected the name of a table behind '['");
+}
+
+TEST(Hostile, HeadersWithAKeyAreRead) {
+  EXPECT_EQ(message_of("\xEF\xBB\xBFmodel = \"m\"\noutput = 'o' # [#\n [ \"data\" ]\ndir = "
+                       "\"[#\\\"\"\n[[\tgrid ]]\nmethod = "
+                       "[\n'fp16']\n['calibration']\n[ run]"),
+            "");
 }
 
 TEST(Hostile, DotsInTextAreNotParts) {

@@ -138,7 +138,7 @@ TEST(Overrides, SetReplacesAndAdds) {
   SweepOverrides overrides;
   overrides.set = {
       "calibration.windows=16", "calibration.data=ptb", "evaluation.perplexity=[\"c4\"]",
-      "run.reproducible=true",  "name=\"quoted\"",      "model=/models/a b",
+      "run.reproducible=true",  "name=\"quoted\"",      "model=/models/größer b",
       "calibration.windows=17"};
   const Sweep s = parse(
       std::string(kHead) + "[calibration]\nwindows = 8\n[[grid]]\nmethod = \"fp16\"\n", overrides);
@@ -147,7 +147,7 @@ TEST(Overrides, SetReplacesAndAdds) {
   EXPECT_THAT(s.evaluation.perplexity, ElementsAre("c4"));
   EXPECT_TRUE(s.run.reproducible);
   EXPECT_EQ(s.name, "quoted");
-  EXPECT_EQ(s.model, "/models/a b");
+  EXPECT_EQ(s.model, "/models/größer b");
 }
 
 TEST(Overrides, OutIsRelativeToTheWorkingDirectory) {
