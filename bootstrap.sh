@@ -82,9 +82,10 @@ case $command in
   *) usage ;;
 esac
 
-need "${build_packages[@]}"
-if [ "$preset" = fuzz ]; then need "${fuzz_packages[@]}"; fi
-if [ "$command" = test ]; then need "${test_packages[@]}"; fi
+packages=("${build_packages[@]}")
+if [ "$preset" = fuzz ]; then packages+=("${fuzz_packages[@]}"); fi
+if [ "$command" = test ]; then packages+=("${test_packages[@]}"); fi
+need "${packages[@]}"
 case $command in
   demo | build) if [ "$preset" = fuzz ]; then build fuzz; else build "$preset" bitgrid; fi ;;
   test) build "$preset" ;;
