@@ -36,9 +36,9 @@ std::uint32_t widen_f16(const std::uint16_t* in, std::int64_t count, float* out)
     const std::uint32_t magnitude = h & 0x7fffu;
     const auto small = std::bit_cast<std::uint32_t>(
         static_cast<float>(static_cast<std::int32_t>(magnitude)) * 0x1p-24f);
-    const std::uint32_t normal =
-        (magnitude << 13) + (112u << 23);  // exponent bias 127 instead of 15
-    std::uint32_t u = magnitude < 0x0400u ? small : normal;
+    const std::uint32_t normal = (magnitude << 13) + (112u << 23);  // exponent bias 127, not 15
+    const std::uint32_t subnormal = magnitude < 0x0400u ? ~0u : 0u;
+    std::uint32_t u = (small & subnormal) | (normal & ~subnormal);  // a ?: here stays scalar
     const std::uint32_t special = magnitude >= 0x7c00u ? kExponent : 0u;
     u |= special;
     non_finite |= special;
