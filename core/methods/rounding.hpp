@@ -61,8 +61,8 @@ struct RoundingSteps {
                      RowsOut out) = nullptr;
 };
 
-// Rows per tile of n rows behind one tap: a function of n alone. About a sixteenth, so that ranks and
-// threads get equal shares of small linears, too; at most kGptqTileRows.
+// Rows per tile of n rows behind one tap: a function of n alone. About a sixteenth, so that ranks
+// and threads get equal shares of small linears, too; at most kGptqTileRows.
 std::int64_t solve_tile_rows(std::int64_t rows);
 std::int64_t group_count(std::int64_t cols, std::int64_t group);
 

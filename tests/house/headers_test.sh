@@ -6,7 +6,7 @@ compiler=$2
 
 # One line of source, so that the header is not the main file, where #pragma once is a warning.
 compile() {
-  echo "#include \"$1\"" | "$compiler" -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Werror -I. -x c++ - 2>&1 && exit 0
+  echo "#include \"$1\"" | "$compiler" -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Werror -I. -DBITGRID_SOURCE_DIR='"."' -DBITGRID_BIN_DIR='"."' -x c++ - 2>&1 && exit 0
   echo "does not compile alone: $1"
   exit 1
 }

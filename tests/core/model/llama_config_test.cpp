@@ -39,12 +39,11 @@ std::string file_text(const std::string& path) {
 
 TEST(LlamaConfigTest, MissingAndNullKeysTakeDefaults) {
   EXPECT_EQ(parse(""), LlamaConfig{});
-  EXPECT_EQ(
-      parse(
-          R"("hidden_size": null, "num_key_value_heads": null, "head_dim": null,
+  EXPECT_EQ(parse(
+                R"("hidden_size": null, "num_key_value_heads": null, "head_dim": null,
                      "rope_scaling": null, "rope_theta": null, "quantization_config": null,
                      "hidden_act": null, "attention_bias": null)"),
-      LlamaConfig{});
+            LlamaConfig{});
   EXPECT_EQ(parse(R"("num_attention_heads": 16)").kv_head_count, 16);
   EXPECT_EQ(parse(R"("num_attention_heads": 16)").head_size, 256);
 }
@@ -195,11 +194,10 @@ TEST(LlamaConfigTest, RefusesOtherArchitectures) {
 }
 
 TEST(LlamaConfigTest, IgnoresWhatItDoesNotKnow) {
-  EXPECT_EQ(
-      parse(
-          R"("pretraining_tp": 2, "use_cache": "x", "eos_token_id": [1, 2],
+  EXPECT_EQ(parse(
+                R"("pretraining_tp": 2, "use_cache": "x", "eos_token_id": [1, 2],
                      "architectures": [], "new": {})"),
-      LlamaConfig{});
+            LlamaConfig{});
 }
 
 TEST(LlamaConfigTest, RefusesTextThatIsNotOneObject) {
