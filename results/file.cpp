@@ -130,6 +130,15 @@ std::string temporary_name(const std::string& file) {
   return fmt::format("{}.tmp.{}.{}", file, host_name(), ::getpid());
 }
 
+bool is_results_file(const std::string& file) {
+  try {
+    open_and_size(file);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 void publish(const std::string& file, std::span<const std::byte> content) {
   const std::string temporary = temporary_name(file);
   const std::string block =

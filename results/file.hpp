@@ -18,6 +18,9 @@ std::string user_block(const std::string& sha256, std::int64_t content_bytes);
 
 // Writes user block and content under a temporary name, fsyncs, renames, fsyncs the folder.
 // RunError "cannot write FILE: reason"; the temporary file is gone then.
+// Whether file is one of ours, from its first bytes; false for what cannot be read.
+bool is_results_file(const std::string& file);
+
 void publish(const std::string& file, std::span<const std::byte> content);
 // The same for a file that lies under its temporary name, complete but for its user block.
 void publish_written(const std::string& temporary, const std::string& file);

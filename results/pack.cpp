@@ -14,6 +14,9 @@ namespace bitgrid::results {
 void pack(const std::string& directory, const std::string& file) {
   const Parts source = Parts::open(directory);
   if (source.packed()) throw InputError(directory + ": is packed already");
+  // The rename at the end would replace whatever is there, a device or somebody's notes included.
+  if (std::filesystem::exists(file) && !is_results_file(file))
+    throw InputError(file + ": exists and is not a results file; it is not overwritten");
   std::vector<Part> parts;
   for (const std::string& part : source.all()) {
     verify_file(source.file(part));

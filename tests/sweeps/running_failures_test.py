@@ -94,7 +94,7 @@ def stop_by_signal(bitgrid, check, folder, ranks, extra):
     base, out = folder / "signal-base", folder / f"signal-out{ranks}"
     if not base.exists():
         check.equal(bitgrid.run(["sweep", sweep, "--out", base]).returncode, 0, "an undisturbed run")
-    process = subprocess.Popen(bitgrid.command(["sweep", sweep, "--out", out] + extra, ranks), env=bitgrid.environment,
+    process = subprocess.Popen(bitgrid.command(["sweep", sweep, "--out", out] + extra, ranks), env=bitgrid.mpi_environment if ranks > 1 else bitgrid.environment,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(out.glob("cells/*/layer-*.h5")) and time.monotonic() < deadline and process.poll() is None:

@@ -73,6 +73,11 @@ def main():
 
         packed = folder / "packed.h5"
         check.equal(bitgrid.run(["pack", out, packed]).returncode, 0, "pack")
+        check.equal(bitgrid.run(["pack", out, packed]).returncode, 0, "pack, over an older packed file")
+        notes = folder / "notes.txt"
+        notes.write_text("mine")
+        check.equal(bitgrid.run(["pack", out, notes]).returncode, 2, "pack over somebody's notes is refused")
+        check.equal(notes.read_text(), "mine", "they are still there")
         diff = bitgrid.run(["diff", out, packed])
         check.equal((diff.returncode, diff.stdout.strip()), (0, "identical"), "the packed file holds the same")
         for command in [["table", packed], ["show", packed], ["check", packed, "--complete"]]:

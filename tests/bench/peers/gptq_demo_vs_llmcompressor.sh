@@ -27,11 +27,14 @@ clock() { # FILE COMMAND …
 
 "$here/llm_compressor.sh" > "$work/peer.json" # to warm the disk cache, and for its perplexity
 cat "$work/peer.json"
+"$bitgrid" sweep "$source/sweeps/demo/demo.toml" --out "$work/perplexity" --cells "$cell" --quiet \
+  --set 'evaluation.perplexity=["wikitext2"]' --set run.threads=2
+echo "bitgrid: wikitext2_256 $("$bitgrid" table "$work/perplexity" --format json | grep -o '"perplexity": [0-9.]*' | sed 's/.*: //')"
 for ((run = 0; run < runs; run++)); do
   process=$(clock "$work/peer.json" "$here/llm_compressor.sh" --no-perplexity)
   echo "llm-compressor $process $(sed 's/.*"quantization_s": \([0-9.]*\).*/\1/' "$work/peer.json")"
   out=$work/bitgrid.$run
-  process=$(clock "$work/bitgrid.log" "$bitgrid" sweep "$source/sweeps/demo/demo.toml" --out "$out" --cells "$cell" \
+  process=$(clock "$work/bitgrid.log" "$bitgrid" sweep "$source/sweeps/demo/demo.toml" --out "$out" --cells "$cell" --quiet \
     --set 'evaluation.perplexity=[]' --set run.threads=2)
   "$bitgrid" table "$out" --format json > "$work/table.json"
   echo "bitgrid $process $(grep -o '"wall_s": *[0-9.e+-]*' "$work/table.json" | head -n 1 | sed 's/.*: *//')"
