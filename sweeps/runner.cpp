@@ -67,6 +67,8 @@ struct Preparation {
 };
 
 void prepare_on_first_rank(const dist::Comm& world, const SweepCommand& command, Preparation& p) {
+  if (command.prune && !command.overrides.cells.empty())
+    throw InputError("--prune with --cells would remove every other cell; give one of them");
   p.sweep = read_sweep(command.file, command.overrides);
   p.checkpoint = Checkpoint::open(p.sweep.model);
   const LlamaConfig& config = p.checkpoint->config();

@@ -93,6 +93,7 @@ def cases(folder, sweep):
     yield "more stages than layers", sweep, ["--set", "run.stages=5", "--set", "run.replicas=1"], ["stages"]
     yield "an unknown key on the command line", sweep, ["--set", "calibration.windos=3"], ["windos", "windows"]
     yield "no such cell", sweep, ["--cells", "nothing-*"], ["nothing-*"]
+    yield "prune with cells", sweep, ["--prune", "--cells", "rtn*"], ["--prune", "--cells"]
     yield "a device that is not there", sweep, ["--set", 'run.device="cuda"'], ["cuda"]
 
 
