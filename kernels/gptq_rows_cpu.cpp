@@ -13,6 +13,9 @@ namespace {
 
 constexpr std::int64_t kTile = kGptqTileRows;
 static_assert(kTile % kLanes == 0);
+// Rows that are transposed together: 16 floats are a cache line, and 16 rows of a weight stay in
+// the cache while their columns are picked in any order.
+constexpr std::int64_t kChunk = 16;
 
 // w[l] −= Σ_p e[p][l]·u[p] for p in [first, last), one after the other: cutting the range changes
 // no bit.
@@ -114,10 +117,13 @@ Tile::Tile(const GptqColumns& c, MatrixView<const float> w, std::int64_t groups)
   scale_.fill(1.0f);
   zero_.fill(0.0f);
   if (rows_ < kTile) w_.fill(0.0f);
-  for (std::int64_t i = 0; i < in_; ++i) {
-    const float* from = w.data + column(i);
-    float* to = w_.row(i);
-    for (std::int64_t r = 0; r < rows_; ++r) to[r] = from[r * w.stride];
+  for (std::int64_t r = 0; r < rows_; r += kChunk) {
+    const std::int64_t rows = std::min(kChunk, rows_ - r);
+    for (std::int64_t i = 0; i < in_; ++i) {
+      const float* from = w.row(r) + column(i);
+      float* to = w_.row(i) + r;
+      for (std::int64_t l = 0; l < rows; ++l) to[l] = from[l * w.stride];
+    }
   }
 }
 
@@ -158,8 +164,8 @@ void Tile::solve_lanes(std::int64_t begin, std::int64_t end, std::int64_t lane) 
 
 void Tile::solve_block(std::int64_t begin, std::int64_t end) {
   const std::int64_t size = end - begin;
-  for (std::int64_t j = 0; j < size; ++j)
-    for (std::int64_t p = 0; p <= j; ++p) factor_columns_(j, p) = c_.factor(begin + p, begin + j);
+  for (std::int64_t p = 0; p < size; ++p)
+    for (std::int64_t j = p; j < size; ++j) factor_columns_(j, p) = c_.factor(begin + p, begin + j);
   for (std::int64_t lane = 0; lane < kTile; lane += kLanes) solve_lanes(begin, end, lane);
   if (end == in_) return;
   const int n = static_cast<int>(kTile);
@@ -178,10 +184,13 @@ void Tile::solve() {
 
 void Tile::store(MatrixView<float> scales, MatrixView<std::uint8_t> zeros,
                  MatrixView<std::uint8_t> codes, double* loss) const {
-  for (std::int64_t i = 0; i < in_; ++i) {
-    std::uint8_t* to = codes.data + column(i);
-    const std::uint8_t* from = code_.row(i);
-    for (std::int64_t r = 0; r < rows_; ++r) to[r * codes.stride] = from[r];
+  for (std::int64_t r = 0; r < rows_; r += kChunk) {
+    const std::int64_t rows = std::min(kChunk, rows_ - r);
+    for (std::int64_t i = 0; i < in_; ++i) {
+      std::uint8_t* to = codes.row(r) + column(i);
+      const std::uint8_t* from = code_.row(i) + r;
+      for (std::int64_t l = 0; l < rows; ++l) to[l * codes.stride] = from[l];
+    }
   }
   for (std::int64_t r = 0; r < rows_; ++r) {
     loss[r] = loss_[static_cast<std::size_t>(r)];

@@ -25,7 +25,11 @@ class TiledTriangle {
   TiledTriangle(const Place& place, std::int64_t in)
       // Eight more doubles per row: a stride that is a power of two would map a tile's rows to the
       // same cache sets.
-      : place_(place), in_(in), a_(in, in + 8), tiles_((in + kTile - 1) / kTile) {}
+      : place_(place),
+        in_(in),
+        a_(in, in + 8),
+        inverse_diagonal_(in, kTile),
+        tiles_((in + kTile - 1) / kTile) {}
 
   void load_reversed(const ScaledGram& h);
   std::int64_t cholesky();  // A = L·Lᵀ; −1, or the row of the pivot that failed
@@ -40,10 +44,13 @@ class TiledTriangle {
   }
   int ld() const { return static_cast<int>(a_.cols()); }
   std::int64_t factor_diagonal(std::int64_t tile);
+  double* inverse_diagonal(std::int64_t tile) { return inverse_diagonal_.row(first(tile)); }
 
   const Place& place_;
   std::int64_t in_;
   Matrix<double> a_;
+  Matrix<double>
+      inverse_diagonal_;  // [in, kTile]: L⁻¹ of each diagonal tile, zero above its diagonal
   std::int64_t tiles_;
 };
 
@@ -74,6 +81,11 @@ std::int64_t TiledTriangle::factor_diagonal(std::int64_t tile) {
   if (info > 0) return first(tile) + info - 1;
   for (std::int64_t i = 0; i < n; ++i)  // a NaN passes through LAPACK's own check
     if (!std::isfinite(a_(first(tile) + i, first(tile) + i))) return first(tile) + i;
+  const int stride = static_cast<int>(kTile);
+  for (std::int64_t i = 0; i < n; ++i)
+    std::copy_n(&a_(first(tile) + i, first(tile)), n, inverse_diagonal(tile) + i * kTile);
+  dtrtri_("U", "N", &n, inverse_diagonal(tile), &stride, &info);
+  BITGRID_ASSERT(info == 0);  // Cholesky left a positive diagonal
   return -1;
 }
 
@@ -96,8 +108,10 @@ std::int64_t TiledTriangle::cholesky() {
     if (const std::int64_t failed = factor_diagonal(k); failed >= 0) return failed;
     parallel_for(place_, tiles_ - k - 1, [&](std::int64_t down) {
       const std::int64_t i = k + 1 + down;
-      cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, size(i), size(k),
-                  1.0, at(k, k), ld(), at(i, k), ld());
+      // A product with the inverted tile, which is needed anyway, is twice as fast as solving with
+      // the tile.
+      cblas_dtrmm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, size(i), size(k),
+                  1.0, inverse_diagonal(k), static_cast<int>(kTile), at(i, k), ld());
     });
   }
   return -1;
@@ -109,10 +123,8 @@ void TiledTriangle::invert() {
   Matrix<double> below(in_, kTile);
   for (std::int64_t k = tiles_ - 1; k >= 0; --k) {
     const int n = size(k);
-    const int lda = ld();
-    int info = 0;
-    dtrtri_("U", "N", &n, at(k, k), &lda, &info);
-    BITGRID_ASSERT(info == 0);  // Cholesky left a positive diagonal
+    for (std::int64_t r = 0; r < n; ++r)
+      std::copy_n(inverse_diagonal(k) + r * kTile, n, &a_(first(k) + r, first(k)));
     const std::int64_t start = first(k + 1);
     parallel_for(place_, tiles_ - k - 1, [&](std::int64_t down) {
       const std::int64_t i = k + 1 + down;
