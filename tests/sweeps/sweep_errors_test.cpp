@@ -319,6 +319,9 @@ TEST(Hostile, DepthAndSize) {
   std::string quoted = "x = '''\n#\n''\\'''\n\"a\"";
   for (int i = 0; i < 100000; ++i) quoted += " . \"/\\\"\"";
   EXPECT_EQ(message_of(quoted + " = 1"), "f.toml:4: a key of more than 16 parts");
+  // A text may end in quotes of its own; what follows on the line is seen all the same.
+  EXPECT_EQ(message_of("x = {y = '''t'''', " + dotted + " = 1}"),
+            "f.toml:1: a key of more than 16 parts");
   EXPECT_EQ(message_of("x = " + std::string(100000, '[')).substr(0, 9), "f.toml:1:");
   EXPECT_EQ(message_of("x = " + std::string(20, '[') + std::string(20, ']')),
             "f.toml:1: nested deeper than 16 levels");
@@ -331,7 +334,7 @@ TEST(Hostile, DepthAndSize) {
 TEST(Hostile, HeadersWithoutAKey) {
   for (const char* header :
        {"[# a]", "[[# a]]", "[ \t= 3", "[.a]", "[[[a]]]", "[", "[[", "[ ", "[]", "[\n"})
-    EXPECT_EQ(message_of(std::string("a = [\n[1],\n]\nb = {c = [2]}\n ") + header),
+    EXPECT_EQ(message_of(std::string("a = [\n[[]],\n]\nb = {c = [2]}\n ") + header),
               "f.toml:5: expected the name of a table behind '['")
         << header;
   EXPECT_EQ(message_of("\xEF\xBB\xBF[#]"), "f.toml:1: expected the name of a table behind '['");
