@@ -116,7 +116,10 @@ Tile::Tile(const GptqColumns& c, MatrixView<const float> w, std::int64_t groups)
       loss_(kTile, 0.0) {
   scale_.fill(1.0f);
   zero_.fill(0.0f);
-  if (rows_ < kTile) w_.fill(0.0f);
+  if (rows_ < kTile) {  // the product over all lanes must find numbers in those that nobody solves
+    w_.fill(0.0f);
+    error_.fill(0.0f);
+  }
   for (std::int64_t r = 0; r < rows_; r += kChunk) {
     const std::int64_t rows = std::min(kChunk, rows_ - r);
     for (std::int64_t i = 0; i < in_; ++i) {
@@ -166,7 +169,7 @@ void Tile::solve_block(std::int64_t begin, std::int64_t end) {
   const std::int64_t size = end - begin;
   for (std::int64_t p = 0; p < size; ++p)
     for (std::int64_t j = p; j < size; ++j) factor_columns_(j, p) = c_.factor(begin + p, begin + j);
-  for (std::int64_t lane = 0; lane < kTile; lane += kLanes) solve_lanes(begin, end, lane);
+  for (std::int64_t lane = 0; lane < rows_; lane += kLanes) solve_lanes(begin, end, lane);
   if (end == in_) return;
   const int n = static_cast<int>(kTile);
   cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, static_cast<int>(in_ - end), n,
