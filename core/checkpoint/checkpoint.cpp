@@ -163,9 +163,9 @@ void Checkpoint::read_rows(const std::string& name, std::int64_t first,
   const RowShape shape = row_shape(*t);
   if (out.cols != shape.cols || first < 0 || out.rows < 0 || first > shape.rows ||
       out.rows > shape.rows - first)
-    throw Error(fmt::format("{}: tensor {} is {} x {}: cannot read rows {} to {} of {} columns",
-                            t->file, quote(name), shape.rows, shape.cols, first, first + out.rows,
-                            out.cols));
+    throw Error(
+        fmt::format("{}: tensor {} is {} x {}: cannot read {} rows of {} columns from row {}",
+                    t->file, quote(name), shape.rows, shape.cols, out.rows, out.cols, first));
   const auto row_bytes = static_cast<std::uint64_t>(shape.cols * dtype_bytes(t->dtype));
   const std::uint64_t begin = static_cast<std::uint64_t>(first) * row_bytes;
   const std::uint64_t count = static_cast<std::uint64_t>(out.rows) * row_bytes;
