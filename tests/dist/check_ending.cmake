@@ -15,9 +15,16 @@ foreach(i RANGE ${CMAKE_ARGC})
     set(seen TRUE)
   endif()
 endforeach()
-execute_process(COMMAND ${command} TIMEOUT ${SECONDS}
-  RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE err)
-set(all "${out}\n${err}")
+# Open MPI 4.1's mpirun itself hangs or crashes in rare aborts (about one of eighty under load), after our line was printed:
+# such a run, and no other, is made once more.
+foreach(try RANGE 1 2)
+  execute_process(COMMAND ${command} TIMEOUT ${SECONDS}
+    RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE err)
+  set(all "${out}\n${err}")
+  if(NOT code MATCHES "timeout" OR NOT LINE OR NOT "${all}" MATCHES "bitgrid: [^\n]*")
+    break()
+  endif()
+endforeach()
 if(CODE STREQUAL "nonzero" AND NOT code MATCHES "^[1-9][0-9]*$" OR
    NOT CODE STREQUAL "nonzero" AND NOT "${code}" STREQUAL "${CODE}")
   message(FATAL_ERROR "exit code: ${code}, expected ${CODE}\n${all}")
