@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/text/utf8.hpp"
 #include "kernels/error.hpp"
 
 namespace bitgrid {
@@ -83,31 +84,6 @@ class Adapter final : public nlohmann::json_sax<nlohmann::json> {
   std::vector<std::string> keys_;       // of the open objects, the outermost first
   std::vector<std::size_t> first_key_;  // of each open object or array, into keys_
 };
-
-// The position of the first byte that is not part of valid UTF-8 (RFC 3629), or npos.
-std::size_t find_invalid_utf8(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  std::size_t i = 0;
-  while (i < text.size()) {
-    const unsigned lead = byte(i);
-    const std::size_t length = lead < 0x80                    ? 1
-                               : lead >= 0xc2 && lead <= 0xdf ? 2
-                               : lead >= 0xe0 && lead <= 0xef ? 3
-                               : lead >= 0xf0 && lead <= 0xf4 ? 4
-                                                              : 0;
-    if (length == 0 || length > text.size() - i) return i;
-    if (length >
-        1) {  // the second byte excludes overlong forms, surrogates and values above 10FFFF
-      const unsigned low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-      const unsigned high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-      if (byte(i + 1) < low || byte(i + 1) > high) return i;
-    }
-    for (std::size_t k = 2; k < length; ++k)
-      if ((byte(i + k) & 0xc0u) != 0x80u) return i;
-    i += length;
-  }
-  return std::string_view::npos;
-}
 
 }  // namespace
 
