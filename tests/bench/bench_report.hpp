@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <string>
 #include <vector>
+
+#include "kernels/matrix.hpp"
 
 namespace bitgrid::bench {
 
@@ -18,10 +21,23 @@ double seconds(Fn&& fn) {
 
 struct Spread {
   double median = 0, least = 0, most = 0;
+  double relative() const { return (most - least) / median; }
 };
 inline Spread spread_of(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return {values[values.size() / 2], values.front(), values.back()};
+}
+
+// Fast pseudo-random values in [-scale, scale): a 64-bit linear congruence, its upper bits.
+inline Matrix<float> random_matrix(std::int64_t rows, std::int64_t cols, float scale,
+                                   std::uint64_t seed) {
+  Matrix<float> m(rows, cols);
+  std::uint64_t state = seed * 0x9e3779b97f4a7c15u + 1;
+  for (std::int64_t i = 0; i < m.size(); ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    m.data()[i] = scale * (static_cast<float>(state >> 40) * 0x1p-23f - 1.0f);
+  }
+  return m;
 }
 
 // The commit of the working copy, or "unknown".

@@ -12,7 +12,7 @@
 #include "core/methods/registry.hpp"
 #include "kernels/gram.hpp"
 #include "kernels/parallel.hpp"
-#include "tests/bench/bench.hpp"
+#include "tests/bench/bench_report.hpp"
 
 extern "C" {
 void spotrf_(const char* uplo, const int* n, float* a, const int* lda, int* info);
@@ -51,12 +51,12 @@ Run ours(const Place& place, const Statistics& statistics, const Matrix<float>& 
   const RoundingSteps& steps = recipe_rounding(recipe);
   Run run;
   Prepared prepared;
-  run.factor_s = seconds_of([&] { prepared = steps.prepare(place, recipe, statistics, w.cols()); });
+  run.factor_s = seconds([&] { prepared = steps.prepare(place, recipe, statistics, w.cols()); });
   const std::int64_t rows = w.rows(), groups = w.cols() / kGroup;
   Matrix<std::uint8_t> codes(rows, w.cols()), zeros(rows, groups);
   Matrix<std::uint16_t> scales(rows, groups);
   std::vector<double> loss(static_cast<std::size_t>(rows)), error(loss), norm(loss);
-  run.rows_s = seconds_of([&] {
+  run.rows_s = seconds([&] {
     const std::int64_t tile = solve_tile_rows(rows);
     parallel_for(place, (rows + tile - 1) / tile, [&](std::int64_t i) {
       const std::int64_t first = i * tile, count = std::min(tile, rows - first);
@@ -123,8 +123,8 @@ Run plain(int threads, const Statistics& statistics, const Matrix<float>& weight
   Run run;
   std::vector<std::int32_t> order;
   Matrix<float> u;
-  run.factor_s = seconds_of([&] { u = plain_factor(statistics, order); });
-  run.rows_s = seconds_of([&] {
+  run.factor_s = seconds([&] { u = plain_factor(statistics, order); });
+  run.rows_s = seconds([&] {
     const std::int64_t rows = weight.rows(), in = weight.cols(), groups = in / kGroup;
     Matrix<Grid> grids(rows, groups);
     Matrix<float> w(rows, in);
@@ -174,21 +174,21 @@ int compare(std::int64_t rows, std::int64_t in, int threads, int repeats) {
                reference.loss);
     return 1;
   }
-  const Timing our = summarize(total), rows_only = summarize(loop), all = summarize(full);
+  const Spread our = spread_of(total), rows_only = spread_of(loop), all = spread_of(full);
   fmt::print(
       "{{\"bench\": \"gptq\", \"rows\": {}, \"in\": {}, \"bits\": 4, \"group\": {}, \"threads\": "
       "{}, \"median_s\": {:.3f}, \"spread\": {:.3f}, \"rows_median_s\": {:.3f}, "
       "\"with_output_error_s\": {:.3f}, \"plain_s\": {:.3f}, \"plain_rows_s\": {:.3f}, "
       "\"speedup\": {:.2f}, \"rows_speedup\": {:.2f}, \"speedup_with_output_error\": {:.2f}, "
       "\"loss_ratio\": {:.6f}, \"blas\": \"{}\", \"compiler\": \"{}\"}}\n",
-      rows, in, kGroup, threads, our.median_s, our.spread, rows_only.median_s, all.median_s,
-      reference.total_s(), reference.rows_s, reference.total_s() / our.median_s,
-      reference.rows_s / rows_only.median_s, reference.total_s() / all.median_s, loss_ratio,
-      blas_core_name(), __VERSION__);
+      rows, in, kGroup, threads, our.median, our.relative(), rows_only.median, all.median,
+      reference.total_s(), reference.rows_s, reference.total_s() / our.median,
+      reference.rows_s / rows_only.median, reference.total_s() / all.median, loss_ratio,
+      blas_core_name(), __VERSION__, commit());
   fmt::print(
       "gptq {} x {}: {:.2f} s ({:.2f} s with output error), column by column {:.2f} s: {:.1f} "
       "times faster, loss {:+.4f} %\n",
-      rows, in, our.median_s, all.median_s, reference.total_s(), reference.total_s() / our.median_s,
+      rows, in, our.median, all.median, reference.total_s(), reference.total_s() / our.median,
       100 * (loss_ratio - 1));
   return 0;
 }
@@ -201,7 +201,7 @@ void once(std::int64_t rows, std::int64_t in, int threads) {
   fmt::print(
       "{{\"bench\": \"gptq\", \"rows\": {}, \"in\": {}, \"threads\": {}, \"factor_s\": {:.2f}, "
       "\"rows_s\": {:.2f}, \"blas\": \"{}\", \"compiler\": \"{}\"}}\n",
-      rows, in, threads, run.factor_s, run.rows_s, blas_core_name(), __VERSION__);
+      rows, in, threads, run.factor_s, run.rows_s, blas_core_name(), __VERSION__, commit());
   fmt::print("gptq {} x {}: factor {:.1f} s, rows {:.1f} s with output error\n", rows, in,
              run.factor_s, run.rows_s);
 }

@@ -8,7 +8,7 @@
 
 #include "kernels/gram.hpp"
 #include "kernels/parallel.hpp"
-#include "tests/bench/bench.hpp"
+#include "tests/bench/bench_report.hpp"
 #include "tests/tolerance.hpp"
 
 namespace bitgrid::bench {
@@ -45,10 +45,10 @@ int run(std::int64_t in, std::int64_t tokens, int threads, int repeats) {
   }
   std::vector<double> our_times, their_times;
   for (int i = 0; i < repeats; ++i) {  // in turn, so that both see the same machine
-    our_times.push_back(seconds_of([&] { accumulate_gram(place, x.view(), ours.view()); }));
-    their_times.push_back(seconds_of([&] { reference(threads, x, theirs); }));
+    our_times.push_back(seconds([&] { accumulate_gram(place, x.view(), ours.view()); }));
+    their_times.push_back(seconds([&] { reference(threads, x, theirs); }));
   }
-  const Timing our = summarize(our_times), their = summarize(their_times);
+  const Spread our = spread_of(our_times), their = spread_of(their_times);
   const double flops = static_cast<double>(tokens) * static_cast<double>(in) *
                        static_cast<double>(in + 1);  // multiply and add, one triangle
   fmt::print(
@@ -56,12 +56,12 @@ int run(std::int64_t in, std::int64_t tokens, int threads, int repeats) {
       "\"spread\": {:.3f}, \"gflops\": {:.1f}, \"ssyrk_median_s\": {:.4f}, \"ssyrk_spread\": "
       "{:.3f}, \"ssyrk_gflops\": {:.1f}, \"rate_vs_ssyrk\": {:.3f}, \"blas\": \"{}\", "
       "\"compiler\": \"{}\"}}\n",
-      in, tokens, threads, our.median_s, our.spread, flops / our.median_s * 1e-9, their.median_s,
-      their.spread, flops / their.median_s * 1e-9, their.median_s / our.median_s, blas_core_name(),
-      __VERSION__);
+      in, tokens, threads, our.median, our.relative(), flops / our.median * 1e-9, their.median,
+      their.relative(), flops / their.median * 1e-9, their.median / our.median, blas_core_name(),
+      __VERSION__, commit());
   fmt::print("gram {} x {}: {:.1f} GFLOP/s on {} threads, {:.0f} % of ssyrk's {:.1f}\n", tokens, in,
-             flops / our.median_s * 1e-9, threads, 100 * their.median_s / our.median_s,
-             flops / their.median_s * 1e-9);
+             flops / our.median * 1e-9, threads, 100 * their.median / our.median,
+             flops / their.median * 1e-9);
   return 0;
 }
 
