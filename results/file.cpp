@@ -76,7 +76,8 @@ struct Opened {
 
 // Reads the user block; checks the size against it.
 Opened open_and_size(const std::string& file) {
-  Descriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a FIFO must not hold us up
+  Descriptor fd(
+      ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a FIFO must not hold us up
   struct stat status {};
   if (!fd.valid() || ::fstat(fd.get(), &status) != 0)
     throw Error(fmt::format("{}: cannot open: {}", file, std::strerror(errno)));

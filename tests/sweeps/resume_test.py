@@ -1,6 +1,6 @@
 """kill -9 of a random rank at a random moment: what was finished stays, nothing is done twice, the results are the same.
 
---kills N trials from --seed; the moments are uniform over the measured duration of an undisturbed run.
+--kills N trials from --seed; the moments are uniform over the measured duration of an undisturbed run on as many ranks.
 """
 
 import os
@@ -47,29 +47,34 @@ def stored_layers(out):
 
 
 def main():
-    arguments = harness.parse_arguments(kills=4, seed=1, sweep="", ranks=2)
+    arguments = harness.parse_arguments(kills=4, seed=1, sweep="")
     bitgrid, check, dice = harness.Bitgrid(arguments.bitgrid), harness.Check(), random.Random(arguments.seed)
     with harness.Folder() as folder:
         sweep = arguments.sweep or harness.small_sweep(folder, windows=32)
-        base = folder / "base"
-        started = time.monotonic()
-        first = bitgrid.run(["sweep", sweep, "--out", base], ranks=arguments.ranks)
-        duration = time.monotonic() - started
-        check.equal(first.returncode, 0, "the undisturbed run: " + first.stderr[-300:])
+        base, duration = folder / "base", {}
+        for ranks in [1, 2, 3, 4]:
+            started = time.monotonic()
+            run = bitgrid.run(["sweep", sweep, "--out", base], ranks=ranks)
+            duration[ranks] = time.monotonic() - started
+            check.equal(run.returncode, 0, f"the undisturbed run on {ranks} ranks: {run.stderr[-300:]}")
+            if ranks < 4:
+                harness.shutil.rmtree(base)
         expected = len(stored_layers(base))
-        after_first_layer = 0
+        killed = after_first_layer = 0
         for trial in range(arguments.kills):
             out, ranks = folder / f"kill{trial}", dice.choice([1, 2, 3, 4])
             process = bitgrid.start(["sweep", sweep, "--out", out], ranks=ranks)
-            moment = dice.uniform(0, duration)
+            moment = dice.uniform(0, duration[ranks])
             time.sleep(moment)
             victims = descendants(process.pid)
+            killed += bool(victims)
             if victims:
                 os.kill(dice.choice(victims), signal.SIGKILL)
             wait_gone(process)
             finished = stored_layers(out)
-            after_first_layer += bool(finished)
-            what = f"trial {trial}: {ranks} ranks, killed after {moment:.2f} of {duration:.2f} s, {len(finished)} layers finished"
+            after_first_layer += bool(victims and finished)
+            what = f"trial {trial}: {ranks} ranks, " \
+                f"{'killed' if victims else 'had ended'} after {moment:.2f} of {duration[ranks]:.2f} s, {len(finished)} layers finished"
             print(what, flush=True)
             if out.exists() and (out / "run.h5").exists():
                 sound = bitgrid.run(["check", out])
@@ -83,7 +88,8 @@ def main():
             check.equal(complete.returncode, 0, what + ": check --complete: " + complete.stdout[-300:])
             diff = bitgrid.run(["diff", base, out])
             check.equal((diff.returncode, diff.stdout.strip()), (0, "identical"), what)
-        print(f"{after_first_layer} of {arguments.kills} kills came after the first finished layer")
+        print(f"{arguments.kills} trials, {killed} kills, {after_first_layer} after the first finished layer")
+        check.that(killed > 0, "no trial killed anything")
         once_more = bitgrid.run(["sweep", sweep, "--out", base])
         check.equal(once_more.returncode, 0, "a finished sweep, run again")
         check.equal(sum(sum(c["layers_quantized"]) for c in run_file.counters(base)), 0, "it does nothing")

@@ -191,7 +191,8 @@ TEST(Checkpoint, RefusesRowsThatAreNotThere) {
                         std::int64_t cols) {
     return thrown<Error>([&] { checkpoint.read_rows(name, first, {out.data(), rows, cols}); });
   };
-  EXPECT_THAT(read("lm_head.weight", 0, 6, 4), HasSubstr("is 5 x 4: cannot read 6 rows of 4 columns from row 0"));
+  EXPECT_THAT(read("lm_head.weight", 0, 6, 4),
+              HasSubstr("is 5 x 4: cannot read 6 rows of 4 columns from row 0"));
   EXPECT_THAT(read("lm_head.weight", 5, 1, 4), HasSubstr("cannot read"));
   EXPECT_THAT(read("lm_head.weight", -1, 1, 4), HasSubstr("cannot read"));
   EXPECT_THAT(read("lm_head.weight", INT64_MAX, 1, 4), HasSubstr("cannot read"));
