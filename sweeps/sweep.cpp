@@ -132,7 +132,6 @@ void apply_set(TomlValue::Table& root, const std::string& assignment, int line,
     auto entry = std::find_if(table->begin(), table->end(),
                               [&](const auto& e) { return e.key == parts[i]; });
     if (entry == table->end()) entry = table->insert(table->end(), TomlEntry{parts[i], line, {}});
-    entry->line = line;
     if (i + 1 == parts.size()) {
       entry->value = parse_toml_value(assignment.substr(equals + 1), line, source.where(line));
       return;
