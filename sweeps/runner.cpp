@@ -72,7 +72,8 @@ void prepare_on_first_rank(const dist::Comm& world, const SweepCommand& command,
   p.sweep = read_sweep(command.file, command.overrides);
   p.checkpoint = Checkpoint::open(p.sweep.model);
   const LlamaConfig& config = p.checkpoint->config();
-  make_place(device_from_name(p.sweep.run.device), 1);  // refuses a device that is not there
+  // Refuses a device that is not there, and too little memory for its buffers.
+  make_place(device_from_name(p.sweep.run.device), p.sweep.run.threads);
   check_sweep_against_model(p.sweep, config);
   p.topology = dist::make_topology(world.size(), 0, p.sweep.run.stages, p.sweep.run.replicas,
                                    config.layer_count, p.sweep.calibration.shards,

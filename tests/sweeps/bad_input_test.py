@@ -133,6 +133,13 @@ def main():
         after = sorted((p.relative_to(mine), p.read_bytes()) for p in mine.rglob("*.h5"))
         check.that(before == after, "the other model's output is as it was")
 
+        # OpenBLAS would ask for its buffers for ever.
+        limited = harness.subprocess.run(["sh", "-c", f"ulimit -v 400000; exec {bitgrid.program} sweep {sweep} --out {folder}/small"],
+                                         text=True, stdout=harness.subprocess.PIPE, stderr=harness.subprocess.PIPE, timeout=60)
+        if "sanitizer" not in limited.stderr.lower():  # whose shadow needs terabytes
+            check.equal((limited.returncode, len(harness.own_lines(limited.stderr))), (2, 1), "too little memory: " + limited.stderr)
+            check.that("memory" in limited.stderr, "it says so: " + limited.stderr)
+
         for usage in [[], ["swep"], ["sweep"], ["table", folder / "nowhere"], ["table", mine, "--format", "pdf"],
                       ["diff", mine, folder / "nowhere"], ["check", folder / "nowhere"], ["show", sweep]]:
             run = bitgrid.run(usage)
