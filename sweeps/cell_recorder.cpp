@@ -164,7 +164,11 @@ void record_failure(RankContext& rank, const CellJob& job, CellStates& states) {
                    record.header = header_of(rank, job);
                    record.status = results::CellStatus::failed;
                    record.failure = failure;
-                   record.linears = all_linears(rank, job, record.header, travel.linears);
+                   // What was measured before stays; stored layers are not read again, for one of
+                   // them may be the failure.
+                   if (const auto before = rank.store.read_cell(record.header))
+                     record.metrics = before->metrics;
+                   record.linears = travel.linears;
                    record.tensors_kept = !record.linears.empty();
                    fill_run_facts(record, travel);
                    rank.store.write_cell(record);

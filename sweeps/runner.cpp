@@ -193,7 +193,7 @@ int failed_cells(const Preparation& p) {
   for (const Recipe& recipe : p.sweep.cells) {
     const auto record =
         p.store->read_cell(cell_header(p.sweep, recipe, p.inputs, p.checkpoint->fingerprint()));
-    failed += record && record->status == results::CellStatus::failed;
+    failed += !record || record->status != results::CellStatus::finished;
   }
   return failed;
 }

@@ -90,7 +90,8 @@ void StageRunner::run_cell(std::int64_t job_index) {
       record_failure(rank_, job, states);
       progress_.cell_done(job_index, 0, "failed: " + states.travel.failure);
     } catch (const AgreedFailure& agreed) {
-      take_note(agreed, states.travel);
+      // A failure that cannot be recorded must not get lost.
+      take_note({{agreed.failure.what, true}}, states.travel);
     }
   }
   progress_.poll();
