@@ -76,6 +76,7 @@ std::string read_file(const std::string& path, std::string_view needed_for) {
     throw InputError(fmt::format("{}: no such file; needed for {}", path, needed_for));
   if (fs::is_directory(status))
     throw InputError(fmt::format("{}: is a directory, expected a file", path));
+  if (!fs::is_regular_file(status)) throw InputError(path + ": is not a regular file");
   return path.ends_with(".gz") ? read_gzip(path) : read_plain(path);
 }
 
