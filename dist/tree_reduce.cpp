@@ -65,9 +65,9 @@ Lengths gather_lengths(const Comm& replicas, std::int64_t shards,
   return result;
 }
 
-void add(std::span<float> to, std::span<const float> from) {
-  float* __restrict a = to.data();
-  const float* __restrict b = from.data();
+void add(std::span<double> to, std::span<const double> from) {
+  double* __restrict a = to.data();
+  const double* __restrict b = from.data();
   for (std::size_t i = 0; i < to.size(); ++i) a[i] += b[i];
 }
 
@@ -81,12 +81,12 @@ class Incoming {
   Incoming(const Comm& comm, std::vector<Message> messages, std::int64_t count_max)
       : comm_(comm), messages_(std::move(messages)) {
     if (messages_.empty()) return;
-    for (std::vector<float>& buffer : buffers_) buffer.resize(count_max);
+    for (std::vector<double>& buffer : buffers_) buffer.resize(count_max);
     start(0);
   }
 
   // The next message; valid until the call after the next one.
-  std::span<const float> next() {
+  std::span<const double> next() {
     const std::size_t i = taken_++;
     transfers_[i % 2]->wait(kWhat, i > 0);
     transfers_[i % 2].reset();
@@ -97,14 +97,14 @@ class Incoming {
  private:
   void start(std::size_t i) {
     if (i >= messages_.size()) return;
-    const std::span<float> buffer(buffers_[i % 2].data(), messages_[i].count);
+    const std::span<double> buffer(buffers_[i % 2].data(), messages_[i].count);
     transfers_[i % 2].emplace(
         Transfer::receive(comm_, std::as_writable_bytes(buffer), messages_[i].peer, kTreeTag));
   }
 
   const Comm& comm_;
   std::vector<Message> messages_;
-  std::vector<float> buffers_[2];
+  std::vector<double> buffers_[2];
   std::optional<Transfer> transfers_[2];
   std::size_t taken_ = 0;
 };
@@ -112,7 +112,7 @@ class Incoming {
 }  // namespace
 
 void tree_reduce_sum(const Comm& replicas, std::int64_t shards, std::vector<PartialSum> partials,
-                     std::span<float> result, int owner) {
+                     std::span<double> result, int owner) {
   BITGRID_ASSERT(owner >= 0 && owner < replicas.size());
   const Lengths lengths = gather_lengths(replicas, shards, partials, std::ssize(result), owner);
   const std::vector<TreeStep> steps = tree_steps(shards, lengths.filled, replicas.rank(), owner);
@@ -121,7 +121,7 @@ void tree_reduce_sum(const Comm& replicas, std::int64_t shards, std::vector<Part
   // added here. An eighth of a message's largest piece fills the tree quickly and stays in the
   // cache.
   const std::int64_t piece =
-      std::max<std::int64_t>(1, piece_bytes() / 8 / std::int64_t{sizeof(float)});
+      std::max<std::int64_t>(1, piece_bytes() / 8 / std::int64_t{sizeof(double)});
   const auto pieces = [&](auto&& each) {
     for (std::int64_t at = 0; at < lengths.values; at += piece) {
       each(at, std::min(piece, lengths.values - at));
@@ -160,7 +160,7 @@ void tree_reduce_sum(const Comm& replicas, std::int64_t shards, std::vector<Part
           std::ranges::copy(incoming.next(), result.begin() + at);
           break;
         case Kind::zero_result:
-          std::fill_n(result.begin() + at, count, 0.0f);
+          std::fill_n(result.begin() + at, count, 0.0);
           break;
       }
     }

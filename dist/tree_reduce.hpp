@@ -14,7 +14,7 @@ namespace bitgrid::dist {
 // span: it passes its sibling through.
 struct PartialSum {
   ShardNode node;
-  std::span<float> values;  // overwritten on the way up
+  std::span<double> values;  // overwritten on the way up
 };
 
 // Collective over the replicas of a stage: adds the partial sums in the one fixed tree of
@@ -22,7 +22,7 @@ struct PartialSum {
 // `result` holds the sum on rank `owner` (elsewhere it may be empty). If every shard is empty,
 // result is all zeros. If the lengths do not fit together, an Error on every rank.
 void tree_reduce_sum(const Comm& replicas, std::int64_t shards, std::vector<PartialSum> partials,
-                     std::span<float> result, int owner);
+                     std::span<double> result, int owner);
 
 // What one rank does for that, in this order, for each piece of the vectors. A slot is an index
 // into the rank's partial sums.

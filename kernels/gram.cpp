@@ -7,7 +7,7 @@
 
 namespace bitgrid {
 
-void accumulate_gram(const Place& place, MatrixView<const float> x, MatrixView<float> s) {
+void accumulate_gram(const Place& place, MatrixView<const float> x, MatrixView<double> s) {
   if (s.rows != x.cols || s.cols != x.cols)
     throw Error("gram: s must be [in, in], in = " + std::to_string(x.cols));
   if (x.rows > std::numeric_limits<std::int32_t>::max())

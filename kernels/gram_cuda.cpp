@@ -3,7 +3,7 @@
 
 namespace bitgrid::cuda {
 
-void accumulate_gram(const Place&, MatrixView<const float>, MatrixView<float>) {
+void accumulate_gram(const Place&, MatrixView<const float>, MatrixView<double>) {
   cuda_unavailable("accumulate_gram");
 }
 

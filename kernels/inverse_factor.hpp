@@ -10,7 +10,7 @@ namespace bitgrid {
 
 // H = scale·S with its diagonal replaced, rows and columns in a chosen order.
 struct ScaledGram {
-  MatrixView<const float> s;  // [in, in], lower triangle
+  MatrixView<const double> s;  // [in, in], lower triangle
   double scale = 1;
   std::span<const double> diagonal;     // [in], of H, by column: scaled, repaired and damped
   std::span<const std::int32_t> order;  // position -> column; empty: identity

@@ -63,7 +63,7 @@ void TiledTriangle::load_reversed(const ScaledGram& h) {
       const std::int64_t a = column(in_ - 1 - i);
       for (std::int64_t j = 0; j < i; ++j) {
         const std::int64_t b = column(in_ - 1 - j);
-        a_(i, j) = h.scale * static_cast<double>(h.s(std::max(a, b), std::min(a, b)));
+        a_(i, j) = h.scale * h.s(std::max(a, b), std::min(a, b));
       }
       a_(i, i) = h.diagonal[static_cast<std::size_t>(a)];
       // Diagonal tiles are multiplied as squares later on: the part above the diagonal must be

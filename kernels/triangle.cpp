@@ -16,7 +16,7 @@ void check(const char* operation, std::int64_t rows, std::int64_t cols, std::siz
 
 }  // namespace
 
-void pack_lower(const Place& place, MatrixView<const float> s, std::span<float> packed) {
+void pack_lower(const Place& place, MatrixView<const double> s, std::span<double> packed) {
   check("pack_lower", s.rows, s.cols, packed.size());
   switch (place.device) {
     case Device::cpu:
@@ -26,7 +26,7 @@ void pack_lower(const Place& place, MatrixView<const float> s, std::span<float> 
   }
 }
 
-void unpack_lower(const Place& place, std::span<const float> packed, MatrixView<float> s) {
+void unpack_lower(const Place& place, std::span<const double> packed, MatrixView<double> s) {
   check("unpack_lower", s.rows, s.cols, packed.size());
   switch (place.device) {
     case Device::cpu:
@@ -36,7 +36,7 @@ void unpack_lower(const Place& place, std::span<const float> packed, MatrixView<
   }
 }
 
-void add_packed(const Place& place, std::span<const float> from, std::span<float> into) {
+void add_packed(const Place& place, std::span<const double> from, std::span<double> into) {
   if (from.size() != into.size()) throw Error("add_packed: the two sums differ in length");
   switch (place.device) {
     case Device::cpu:

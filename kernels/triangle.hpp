@@ -12,21 +12,21 @@ namespace bitgrid {
 // size of the square.
 constexpr std::int64_t packed_triangle_size(std::int64_t n) { return n * (n + 1) / 2; }
 
-void pack_lower(const Place& place, MatrixView<const float> s, std::span<float> packed);
+void pack_lower(const Place& place, MatrixView<const double> s, std::span<double> packed);
 // Writes the lower triangle; what lies above the diagonal is left alone.
-void unpack_lower(const Place& place, std::span<const float> packed, MatrixView<float> s);
+void unpack_lower(const Place& place, std::span<const double> packed, MatrixView<double> s);
 // into[i] += from[i]
-void add_packed(const Place& place, std::span<const float> from, std::span<float> into);
+void add_packed(const Place& place, std::span<const double> from, std::span<double> into);
 
 namespace cpu {
-void pack_lower(const Place& place, MatrixView<const float> s, std::span<float> packed);
-void unpack_lower(const Place& place, std::span<const float> packed, MatrixView<float> s);
-void add_packed(const Place& place, std::span<const float> from, std::span<float> into);
+void pack_lower(const Place& place, MatrixView<const double> s, std::span<double> packed);
+void unpack_lower(const Place& place, std::span<const double> packed, MatrixView<double> s);
+void add_packed(const Place& place, std::span<const double> from, std::span<double> into);
 }  // namespace cpu
 namespace cuda {
-void pack_lower(const Place& place, MatrixView<const float> s, std::span<float> packed);
-void unpack_lower(const Place& place, std::span<const float> packed, MatrixView<float> s);
-void add_packed(const Place& place, std::span<const float> from, std::span<float> into);
+void pack_lower(const Place& place, MatrixView<const double> s, std::span<double> packed);
+void unpack_lower(const Place& place, std::span<const double> packed, MatrixView<double> s);
+void add_packed(const Place& place, std::span<const double> from, std::span<double> into);
 }  // namespace cuda
 
 }  // namespace bitgrid

@@ -3,15 +3,15 @@
 
 namespace bitgrid::cuda {
 
-void pack_lower(const Place&, MatrixView<const float>, std::span<float>) {
+void pack_lower(const Place&, MatrixView<const double>, std::span<double>) {
   cuda_unavailable("pack_lower");
 }
 
-void unpack_lower(const Place&, std::span<const float>, MatrixView<float>) {
+void unpack_lower(const Place&, std::span<const double>, MatrixView<double>) {
   cuda_unavailable("unpack_lower");
 }
 
-void add_packed(const Place&, std::span<const float>, std::span<float>) {
+void add_packed(const Place&, std::span<const double>, std::span<double>) {
   cuda_unavailable("add_packed");
 }
 

@@ -40,13 +40,10 @@ void layer_fields(Io& io, Layer& l) {
   io.seconds(l.seconds);
 }
 
-Node linear_node(const QuantizedLinear& linear) {
-  Node node;
-  Writer io{node};
-  linear_fields(io, linear);
-  io("code_hash", linear.code_hash());
+// The arrays as datasets of a node, and their order.
+void add_arrays(const std::vector<StoredArray>& arrays, Node& node) {
   std::vector<std::string> names;
-  for (const StoredArray& array : linear.arrays) {
+  for (const StoredArray& array : arrays) {
     names.push_back(array.name);
     Dataset& dataset = node.datasets[array.name];
     Numbers numbers;
@@ -58,8 +55,17 @@ Node linear_node(const QuantizedLinear& linear) {
     dataset.attributes["packed_bits"] = static_cast<std::int64_t>(array.packed_bits);
     dataset.attributes["required"] = array.required;
   }
-  BITGRID_ASSERT(node.datasets.size() == linear.arrays.size());
+  BITGRID_ASSERT(node.datasets.size() == arrays.size());
+  Writer io{node};
   io("arrays", names);
+}
+
+Node linear_node(const QuantizedLinear& linear) {
+  Node node;
+  Writer io{node};
+  linear_fields(io, linear);
+  io("code_hash", linear.code_hash());
+  add_arrays(linear.arrays, node);
   return node;
 }
 
@@ -85,6 +91,20 @@ StoredArray array_of(const std::string& name, Dataset& dataset, const std::strin
   return array;
 }
 
+std::vector<StoredArray> arrays_of(Node& node, const std::string& where) {
+  std::vector<StoredArray> arrays;
+  std::vector<std::string> names;
+  Loader io{node, where};
+  io("arrays", names);
+  for (const std::string& array : names) {
+    const auto it = node.datasets.find(array);
+    if (it == node.datasets.end())
+      throw Error(fmt::format("{}: dataset {} is missing", where, array));
+    arrays.push_back(array_of(array, it->second, where + "/" + array));
+  }
+  return arrays;
+}
+
 QuantizedLinear linear_of(const std::string& name, Node& node, std::string& code_hash,
                           const std::string& where) {
   QuantizedLinear linear;
@@ -92,14 +112,7 @@ QuantizedLinear linear_of(const std::string& name, Node& node, std::string& code
   Loader io{node, where};
   linear_fields(io, linear);
   io("code_hash", code_hash);
-  std::vector<std::string> names;
-  io("arrays", names);
-  for (const std::string& array : names) {
-    const auto it = node.datasets.find(array);
-    if (it == node.datasets.end())
-      throw Error(fmt::format("{}: dataset {} is missing", where, array));
-    linear.arrays.push_back(array_of(array, it->second, where + "/" + array));
-  }
+  linear.arrays = arrays_of(node, where);
   return linear;
 }
 
@@ -124,6 +137,7 @@ Node layer_node(const CellHeader& cell, const LayerRecord& layer) {
     node.groups["linears"].groups[linear.name] = linear_node(linear);
   }
   io("linears", names);
+  add_arrays(layer.arrays, node.groups["layer"]);
   return node;
 }
 
@@ -136,6 +150,8 @@ StoredLayer layer_of(Node node, const std::string& where) {
   stored.cell.recipe = recipe_of(io.group("recipe"), where + ": recipe");
   std::vector<std::string> names;
   io("linears", names);
+  io.group("layer");
+  stored.layer.arrays = arrays_of(node.groups["layer"], where + ": layer");
   if (!names.empty()) io.group("linears");
   for (const std::string& name : names) {
     const auto it = node.groups["linears"].groups.find(name);

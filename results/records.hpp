@@ -37,6 +37,9 @@ using Seconds = std::map<std::string, double>;
 struct LayerRecord {
   std::int64_t layer = 0;
   std::vector<QuantizedLinear> linears;  // in the order of kLinears
+  // By which the layer differs from the checkpoint's beside its linears: norms of transforms, and
+  // what a transform chose.
+  std::vector<StoredArray> arrays;
   // not compared
   std::string host;
   int rank = 0;

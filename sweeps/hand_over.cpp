@@ -21,64 +21,82 @@ std::span<std::byte> bytes_of(Matrix<float>& matrix) {
 
 }  // namespace
 
-HandOver::HandOver(RankContext& rank)
+HandOver::HandOver(RankContext& rank, const std::vector<CellJob>& jobs)
     : rank_(rank),
+      jobs_(jobs),
       before_(rank.first_stage() ? -1 : rank.topology.rank - rank.topology.replicas),
       after_(rank.last_stage() ? -1 : rank.topology.rank + rank.topology.replicas),
       sends_(rank.world) {}
 
-bool HandOver::calibration_enters(const CellJob& job, int stage) const {
-  return job.calibration_layers() > rank_.topology.layers(rank_.config.layer_count, stage).first;
+bool HandOver::calibration_enters(const CellGroup& group, const GroupStates& states,
+                                  int stage) const {
+  const std::int64_t first = rank_.topology.layers(rank_.config.layer_count, stage).first;
+  for (std::size_t i = 0; i < group.jobs.size(); ++i)
+    if (states.cells[i].going() && job(group, i).calibration_layers() > first) return true;
+  return false;
 }
 
-CellStates HandOver::arrive(const CellJob& job) {
-  return rank_.first_stage() ? embed(job) : receive(job);
+GroupStates HandOver::arrive(const CellGroup& group) {
+  return rank_.first_stage() ? embed(group) : receive(group);
 }
 
-CellStates HandOver::embed(const CellJob& job) {
-  CellStates states;
-  states.travel.started_s = wall_clock_s();
-  states.travel.hosts = {rank_.host};
+GroupStates HandOver::embed(const CellGroup& group) {
+  GroupStates states;
+  states.cells.resize(group.jobs.size());
+  for (CellStates& cell : states.cells) {
+    cell.travel.started_s = wall_clock_s();
+    cell.travel.hosts = {rank_.host};
+  }
   agree_or_throw(rank_.replicas, dist::attempt([&] {
-                   if (calibration_enters(job, 0))
+                   if (calibration_enters(group, states, 0))
                      states.calibration = embed_windows(rank_, rank_.inputs.calibration);
-                   for (const std::int64_t set : job.measure)
-                     states.evaluation.push_back(embed_windows(
-                         rank_, rank_.inputs.evaluation[static_cast<std::size_t>(set)].windows));
+                   for (std::size_t i = 0; i < group.jobs.size(); ++i)
+                     for (const std::int64_t set : job(group, i).measure)
+                       states.cells[i].evaluation.push_back(embed_windows(
+                           rank_, rank_.inputs.evaluation[static_cast<std::size_t>(set)].windows));
                  }));
   return states;
 }
 
-CellStates HandOver::receive(const CellJob& job) {
-  CellStates states;
+CellStates HandOver::receive_cell() {
+  CellStates cell;
+  std::int64_t size = 0;
+  dist::receive_with_ticks(rank_.world, std::as_writable_bytes(std::span(&size, 1)), before_,
+                           kHandOverTag, after_, "the next cell from the stage before");
+  std::string text(static_cast<std::size_t>(size), '\0');
+  rank_.world.receive(std::as_writable_bytes(std::span(text)), before_, kHandOverTag,
+                      "a cell's summary");
+  cell.travel = CellTravel::from_text(text);
+  return cell;
+}
+
+GroupStates HandOver::receive(const CellGroup& group) {
+  GroupStates states;
   double waited_s = 0;
   {
     const Stopwatch watch(waited_s);
-    std::int64_t size = 0;
-    dist::receive_with_ticks(rank_.world, std::as_writable_bytes(std::span(&size, 1)), before_,
-                             kHandOverTag, after_, "the next cell from the stage before");
-    std::string text(static_cast<std::size_t>(size), '\0');
-    rank_.world.receive(std::as_writable_bytes(std::span(text)), before_, kHandOverTag,
-                        "a cell's summary");
-    states.travel = CellTravel::from_text(text);
-    if (states.travel.outcome != Outcome::going) return states;
-    if (calibration_enters(job, rank_.topology.stage())) {
+    for (std::size_t i = 0; i < group.jobs.size(); ++i) states.cells.push_back(receive_cell());
+    if (calibration_enters(group, states, rank_.topology.stage())) {
       states.calibration = empty_states(rank_, rank_.inputs.calibration);
       rank_.world.receive(bytes_of(states.calibration.x), before_, kHandOverTag,
                           "calibration windows");
     }
-    for (const std::int64_t set : job.measure) {
-      states.evaluation.push_back(
-          empty_states(rank_, rank_.inputs.evaluation[static_cast<std::size_t>(set)].windows));
-      rank_.world.receive(bytes_of(states.evaluation.back().x), before_, kHandOverTag,
-                          "evaluation windows");
+    for (std::size_t i = 0; i < group.jobs.size(); ++i) {
+      if (!states.cells[i].going()) continue;
+      for (const std::int64_t set : job(group, i).measure) {
+        states.cells[i].evaluation.push_back(
+            empty_states(rank_, rank_.inputs.evaluation[static_cast<std::size_t>(set)].windows));
+        rank_.world.receive(bytes_of(states.cells[i].evaluation.back().x), before_, kHandOverTag,
+                            "evaluation windows");
+      }
     }
   }
-  states.travel.seconds["wait"] += waited_s;
+  for (CellStates& cell : states.cells)
+    cell.travel.seconds["wait"] += waited_s / static_cast<double>(states.cells.size());
   return states;
 }
 
-// At most one cell's states are under way: a fast stage waits here for a slow one instead of
+// At most one group's states are under way: a fast stage waits here for a slow one instead of
 // filling memory.
 void HandOver::wait_for_room() {
   dist::Waiting waiting(rank_.world, "the next stage to take a cell");
@@ -89,32 +107,39 @@ void HandOver::wait_for_room() {
   }
 }
 
-void HandOver::depart(const CellJob& job, CellStates states) {
+void HandOver::depart(const CellGroup& group, GroupStates states) {
+  double waited_s = 0;
   {
-    const Stopwatch watch(states.travel.seconds["wait"]);
+    const Stopwatch watch(waited_s);
     wait_for_room();
   }
-  states.travel.peak_memory_bytes = std::max(states.travel.peak_memory_bytes, peak_memory_bytes());
-  if (std::find(states.travel.hosts.begin(), states.travel.hosts.end(), rank_.host) ==
-      states.travel.hosts.end())
-    states.travel.hosts.push_back(rank_.host);
   struct Parcel {
-    std::string text;
-    std::int64_t size;
-    CellStates states;
+    std::vector<std::string> texts;
+    std::vector<std::int64_t> sizes;
+    GroupStates states;
   };
   const auto parcel = std::make_shared<Parcel>();
-  parcel->text = states.travel.to_text();
-  parcel->size = static_cast<std::int64_t>(parcel->text.size());
+  for (CellStates& cell : states.cells) {
+    CellTravel& travel = cell.travel;
+    travel.seconds["wait"] += waited_s / static_cast<double>(states.cells.size());
+    travel.peak_memory_bytes = std::max(travel.peak_memory_bytes, peak_memory_bytes());
+    if (std::find(travel.hosts.begin(), travel.hosts.end(), rank_.host) == travel.hosts.end())
+      travel.hosts.push_back(rank_.host);
+    parcel->texts.push_back(travel.to_text());
+    parcel->sizes.push_back(static_cast<std::int64_t>(parcel->texts.back().size()));
+  }
   parcel->states = std::move(states);
-  sends_.send(parcel, std::as_bytes(std::span(&parcel->size, 1)), after_, kHandOverTag);
-  sends_.send(parcel, std::as_bytes(std::span(parcel->text)), after_, kHandOverTag);
-  if (parcel->states.travel.outcome != Outcome::going) return;
-  if (calibration_enters(job, rank_.topology.stage() + 1))
-    sends_.send(parcel, bytes_of(std::as_const(parcel->states.calibration.x)), after_,
-                kHandOverTag);
-  for (const WindowStates& set : parcel->states.evaluation)
-    sends_.send(parcel, bytes_of(set.x), after_, kHandOverTag);
+  for (std::size_t i = 0; i < group.jobs.size(); ++i) {
+    sends_.send(parcel, std::as_bytes(std::span(&parcel->sizes[i], 1)), after_, kHandOverTag);
+    sends_.send(parcel, std::as_bytes(std::span(parcel->texts[i])), after_, kHandOverTag);
+  }
+  const GroupStates& leaving = parcel->states;
+  if (calibration_enters(group, leaving, rank_.topology.stage() + 1))
+    sends_.send(parcel, bytes_of(leaving.calibration.x), after_, kHandOverTag);
+  for (const CellStates& cell : leaving.cells)
+    if (cell.going())
+      for (const WindowStates& set : cell.evaluation)
+        sends_.send(parcel, bytes_of(set.x), after_, kHandOverTag);
 }
 
 void HandOver::sign_of_life() {

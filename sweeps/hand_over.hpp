@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "dist/progress.hpp"
@@ -12,34 +13,46 @@ namespace bitgrid {
 // What a cell has with it at a stage, on one replica.
 struct CellStates {
   CellTravel travel;
-  WindowStates calibration;              // windows null: not needed (any more)
   std::vector<WindowStates> evaluation;  // one per set in CellJob::measure
+  bool going() const { return travel.outcome == Outcome::going; }
+};
+struct GroupStates {
+  WindowStates calibration;  // shared by all cells; windows null: not needed (any more)
+  std::vector<CellStates> cells;
+  bool going() const {
+    return std::any_of(cells.begin(), cells.end(), [](const CellStates& c) { return c.going(); });
+  }
 };
 
-// Cells on their way from stage to stage: replica d of a stage sends to replica d of the next. A
-// stage goes on with the next cell while the states of the last one are still under way, at most
-// one cell ahead.
+// Groups of cells on their way from stage to stage: replica d of a stage sends to replica d of the
+// next. A stage goes on with the next group while the states of the last one are still under way, at
+// most one group ahead.
 class HandOver {
  public:
-  explicit HandOver(RankContext& rank);
+  HandOver(RankContext& rank, const std::vector<CellJob>& jobs);
 
   // Stage 0: the embeddings, started here; collective over the replicas, throws AgreedFailure.
   // Later stages: what the stage before sends, however long it takes as long as that stage shows
   // signs of life.
-  CellStates arrive(const CellJob& job);
+  GroupStates arrive(const CellGroup& group);
   // To the next stage; a cell that is not going takes no states along.
-  void depart(const CellJob& job, CellStates states);
+  void depart(const CellGroup& group, GroupStates states);
   void sign_of_life();  // to both neighbours, after a layer: their wait for this stage starts again
   void finish();        // the later stages have done their work, and everything sent has been taken
 
  private:
-  CellStates embed(const CellJob& job);
-  CellStates receive(const CellJob& job);
+  GroupStates embed(const CellGroup& group);
+  GroupStates receive(const CellGroup& group);
+  CellStates receive_cell();
+  const CellJob& job(const CellGroup& group, std::size_t i) const {
+    return jobs_[static_cast<std::size_t>(group.jobs[i])];
+  }
   void wait_for_room();
-  // Whether the calibration windows are still needed where a stage's layers begin.
-  bool calibration_enters(const CellJob& job, int stage) const;
+  // Whether a cell that is going still needs the calibration windows where a stage's layers begin.
+  bool calibration_enters(const CellGroup& group, const GroupStates& states, int stage) const;
 
   RankContext& rank_;
+  const std::vector<CellJob>& jobs_;
   int before_, after_;  // the same replica's rank in the neighbouring stages; −1: there is none
   dist::PendingSends sends_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/methods/registry.hpp"
 
@@ -50,6 +51,37 @@ std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
     jobs.push_back(std::move(job));
   }
   return jobs;
+}
+
+namespace {
+
+// Cells whose evaluation windows fit half of the memory together.
+std::int64_t cells_that_fit(const Sweep& sweep, const Inputs& inputs, std::int64_t hidden_size) {
+  if (sweep.run.memory_bytes == 0) return kGroupCells;
+  std::int64_t bytes = 1;
+  for (const EvaluationText& text : inputs.evaluation)
+    bytes += text.windows.count * text.windows.length * hidden_size * 4;
+  return std::clamp<std::int64_t>(sweep.run.memory_bytes / 2 / bytes, 1, kGroupCells);
+}
+
+}  // namespace
+
+std::vector<CellGroup> group_jobs(const Sweep& sweep, const Inputs& inputs,
+                                  const std::vector<CellJob>& jobs, std::int64_t hidden_size) {
+  const std::int64_t most = cells_that_fit(sweep, inputs, hidden_size);
+  std::vector<CellGroup> groups;
+  std::optional<std::size_t> open;  // the group that further cells can join
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const Recipe& recipe = sweep.cells[static_cast<std::size_t>(jobs[i].cell)];
+    const bool joins = jobs[i].calibrate && recipe_full_inputs(recipe);
+    if (joins && open && std::ssize(groups[*open].jobs) < most) {
+      groups[*open].jobs.push_back(static_cast<std::int64_t>(i));
+      continue;
+    }
+    if (joins) open = groups.size();
+    groups.push_back({{static_cast<std::int64_t>(i)}, recipe_full_inputs(recipe)});
+  }
+  return groups;
 }
 
 void broadcast_jobs(const dist::Comm& world, std::vector<CellJob>& jobs) {

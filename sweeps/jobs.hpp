@@ -28,6 +28,18 @@ std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
                                const results::Store& store, const std::string& model_fingerprint,
                                std::int64_t layer_count);
 
+// Cells that go through the layers together because all of them see the unquantized model's inputs:
+// they share walks, statistics and factors. Any other cell is a group of its own.
+struct CellGroup {
+  std::vector<std::int64_t> jobs;  // indices into the list of jobs
+  bool full_inputs = false;
+};
+// In the order of the jobs. A group has at most kGroupCells cells, fewer where [run] memory would not
+// hold the evaluation windows of so many.
+inline constexpr std::int64_t kGroupCells = 16;
+std::vector<CellGroup> group_jobs(const Sweep& sweep, const Inputs& inputs,
+                                  const std::vector<CellJob>& jobs, std::int64_t hidden_size);
+
 // Collective: rank 0's list on every rank.
 void broadcast_jobs(const dist::Comm& world, std::vector<CellJob>& jobs);
 

@@ -1,221 +1,253 @@
 #include "sweeps/layer_quantizer.hpp"
 
-#include <atomic>
+#include <algorithm>
 
 #include "core/methods/registry.hpp"
 #include "kernels/error.hpp"
-#include "kernels/parallel.hpp"
+#include "sweeps/calibration_walk.hpp"
 #include "sweeps/layer_source.hpp"
-#include "sweeps/tap_solver.hpp"
 
 namespace bitgrid {
 namespace {
 
-// The calibration windows of this rank on their walk through one layer, segment by segment.
-class CalibrationWalk {
+WindowStates clone(const WindowStates& states) {
+  return {states.windows, states.own, states.x.clone()};
+}
+
+bool is_sequential(const Recipe& recipe) {
+  const auto option = recipe.options.find("true_sequential");
+  return option == recipe.options.end() || std::get<bool>(option->second);
+}
+
+TapTask task_at(const RankContext& rank, const Recipe& recipe, std::int64_t layer, Tap tap,
+                const LayerWeights& weights) {
+  TapTask task;
+  task.layer = layer;
+  task.tap = tap;
+  task.seed = static_cast<std::uint64_t>(rank.sweep.calibration.seed);
+  for (const Linear linear : linears_of(tap))
+    task.linears.push_back(
+        {linear, weights[linear].view(), recipe_for_linear(recipe, layer, linear)});
+  return task;
+}
+
+// One cell on its way through one layer. Every call is collective and throws AgreedFailure.
+class CellLayer {
  public:
-  CalibrationWalk(RankContext& rank, const LayerWeights& weights, WindowStates& states,
-                  results::Seconds& seconds)
+  CellLayer(RankContext& rank, std::int64_t layer, LayerMember& member)
       : rank_(rank),
-        weights_(weights),
-        states_(states),
-        seconds_(seconds),
-        scratches_(static_cast<std::size_t>(place_threads(rank.place))) {
-    const std::int64_t tokens = states.x.rows();
-    input_ = Matrix<float>(tokens, rank.config.hidden_size);
-    attention_ = Matrix<float>(tokens, rank.config.query_size());
-    // The widest tap is kept when it fits; otherwise each shard's is made again where it is used.
-    keep_hidden_ = rank.sweep.run.memory_bytes == 0 ||
-                   resident_bytes() + tokens * rank.config.intermediate_size * 4 <=
-                       rank.sweep.run.memory_bytes;
-    if (keep_hidden_) hidden_ = Matrix<float>(tokens, rank.config.intermediate_size);
+        layer_(layer),
+        member_(member),
+        needs_(recipe_needs(*member.recipe)),
+        transforms_(recipe_transforms(*member.recipe)) {}
+
+  LayerMember& member() { return member_; }
+  bool transforms() const { return !transforms_.empty(); }
+  // What the first walk through the unquantized layer is for.
+  StatisticsNeeds first_needs() const {
+    return transforms() ? needs_.transforms.front() : needs_.rounding;
+  }
+  // Whether further walks start at the layer's input again.
+  bool walks_again() const {
+    return transforms_.size() > 1 || (transforms() && needs_.rounding.any());
   }
 
-  // Walks to the tap and sums its statistics on the way: this rank's partial sums.
-  std::vector<GramPartial> statistics_at(Tap tap) {
-    double total_s = 0;
-    forward_s_ = 0;
-    std::vector<GramPartial> partials;
-    agree_or_throw(rank_.replicas, dist::attempt([&] {
-                     const Stopwatch watch(total_s);
-                     const CalibrationLayout layout{states_.windows->count, states_.length(),
-                                                    rank_.sweep.calibration.shards};
-                     partials = with_context(tap_text(tap), [&] {
-                       return sum_gram_shards(
-                           rank_.place, layout, rank_.own_shards(), tap_size(rank_.config, tap),
-                           [&](ShardRange windows) { return walk_windows(tap, windows); });
-                     });
-                   }));
-    seconds_["forward"] += std::min(total_s, forward_s_.load());
-    seconds_["statistics"] += std::max(0.0, total_s - forward_s_.load());
-    return partials;
+  void start_transform(const LayerWeights& weights) {
+    run_together(rank_.replicas, [&] {
+      transform_ = transforms_[transformed_](
+          {layer_, static_cast<std::uint64_t>(rank_.sweep.calibration.seed), *member_.recipe,
+           rank_.config, rank_.rope, weights});
+    });
   }
 
-  // The last segment: the layer's output, in place of its input.
-  void finish() {
-    const Stopwatch watch(seconds_["forward"]);
-    agree_or_throw(rank_.replicas, dist::attempt([&] {
-                     parallel_for(rank_.place, states_.own.count, [&](std::int64_t i) {
-                       const MatrixView<float> x = states_.window(i);
-                       layer_output(rank_.place, rank_.config, weights_, hidden_of(i), x,
-                                    scratch().segment);
-                       check_output(rank_.place, x, "calibration", states_.own.first + i);
-                     });
-                   }));
+  void transform_at(Tap tap, TapInputs& inputs) {
+    run_together(rank_.replicas, [&] {
+      RankTapWork work(inputs, *member_.seconds);
+      with_context(tap_text(tap), [&] { transform_->at_tap(rank_.place, tap, work); });
+    });
   }
+
+  void finish_transform() {
+    const Stopwatch watch((*member_.seconds)["search"]);
+    run_together(rank_.replicas, [&] {
+      TransformedLayer done = transform_->finish(rank_.place);
+      transform_.reset();
+      member_.weights = std::move(done.weights);
+      for (StoredArray& array : done.arrays) {
+        std::erase_if(member_.arrays, [&](const StoredArray& a) { return a.name == array.name; });
+        member_.arrays.push_back(std::move(array));
+      }
+    });
+    ++transformed_;
+  }
+
+  void round_at(Tap tap, TapInputs& inputs, const LayerWeights& weights) {
+    std::vector<RoundedLinear> rounded;
+    const TapTask task = task_at(rank_, *member_.recipe, layer_, tap, weights);
+    double solve_s = 0;
+    run_together(rank_.replicas, [&] {
+      const Stopwatch watch(solve_s);
+      RankTapWork work(inputs, *member_.seconds);
+      with_context(tap_text(tap), [&] { rounded = round_tap(rank_.place, task, work); });
+      rank_.counters.rows_solved[static_cast<std::size_t>(layer_)] += work.rows_solved();
+    });
+    for (std::size_t i = 0; i < rounded.size(); ++i) {
+      rounded[i].stored.diagnostics.solve_s = solve_s;
+      member_.weights[task.linears[i].linear] = std::move(rounded[i].weight);
+      member_.linears.push_back(std::move(rounded[i].stored));
+    }
+  }
+
+  // The transforms that are left, each from a walk of its own; states are not needed afterwards.
+  void walk_transforms(const WindowStates& input) {
+    while (transformed_ < transforms_.size()) {
+      WindowStates states = clone(input);
+      start_transform(member_.weights);
+      CalibrationWalk walk(rank_, layer_, member_.weights, states, *member_.seconds);
+      for (const Tap tap : kTaps) {
+        TapInputs inputs = walk.go_to(tap, needs_.transforms[transformed_]);
+        transform_at(tap, inputs);
+      }
+      finish_transform();
+    }
+  }
+
+  // Rounds from a walk through the layer as it is, which goes on with the rounded linears.
+  void walk_and_round(WindowStates& states, bool finish) {
+    CalibrationWalk walk(rank_, layer_, member_.weights, states, *member_.seconds);
+    for (const Tap tap : kTaps) {
+      TapInputs inputs = walk.go_to(tap, needs_.rounding);
+      round_at(tap, inputs, member_.weights);
+    }
+    if (finish) walk.finish();
+  }
+
+  // Rounds from a walk through the layer as it was.
+  void walk_then_round(WindowStates states) {
+    const LayerWeights before = clone_layer(member_.weights);
+    CalibrationWalk walk(rank_, layer_, before, states, *member_.seconds);
+    for (const Tap tap : kTaps) {
+      TapInputs inputs = walk.go_to(tap, needs_.rounding);
+      round_at(tap, inputs, before);
+    }
+  }
+
+  void round_without_inputs() {
+    for (const Tap tap : kTaps) {
+      TapInputs inputs(rank_, layer_, tap);
+      round_at(tap, inputs, member_.weights);
+    }
+  }
+
+  // Everything behind the walk that was shared.
+  void finish_alone(const WindowStates* input) {
+    if (!transforms()) return;
+    finish_transform();
+    if (input != nullptr) walk_transforms(*input);
+    if (needs_.rounding.any())
+      walk_then_round(clone(*input));
+    else
+      round_without_inputs();
+  }
+
+  bool rounds_from_statistics() const { return needs_.rounding.any(); }
 
  private:
-  struct Scratch {
-    SegmentScratch segment;
-    Matrix<float> hidden;  // one window's widest tap, where they are not all kept
-    Matrix<float> shard_hidden;
-  };
-
-  Scratch& scratch() { return scratches_[static_cast<std::size_t>(parallel_thread_index())]; }
-  MatrixView<float> rows_of(Matrix<float>& taps, std::int64_t i) {
-    return taps.rows_from(i * states_.length(), states_.length());
-  }
-  std::int64_t resident_bytes() const {
-    return states_.x.size() * 4 + input_.size() * 4 + attention_.size() * 4;
-  }
-
-  MatrixView<const float> hidden_of(std::int64_t i) {
-    if (keep_hidden_) return rows_of(hidden_, i);
-    Scratch& own = scratch();
-    if (own.hidden.rows() != states_.length())
-      own.hidden = Matrix<float>(states_.length(), rank_.config.intermediate_size);
-    mlp_hidden(rank_.place, rank_.config, weights_, rows_of(input_, i), own.hidden.view(),
-               own.segment);
-    return own.hidden.view();
-  }
-
-  // The tap of consecutive windows, [windows · length, in], contiguous.
-  MatrixView<const float> walk_windows(Tap tap, ShardRange windows) {
-    const auto start = std::chrono::steady_clock::now();
-    const std::int64_t first = windows.first - states_.own.first;
-    MatrixView<float> out = tap_rows(tap, first, windows.count);
-    parallel_for(rank_.place, windows.count, [&](std::int64_t w) {
-      const MatrixView<float> rows = out.rows_from(w * states_.length(), states_.length());
-      walk_window(tap, first + w, rows);
-    });
-    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-    // Shards may be walked side by side; their seconds then overlap.
-    const int lanes = inside_parallel_loop() ? place_threads(rank_.place) : 1;
-    forward_s_ += spent.count() / lanes;
-    return out;
-  }
-
-  MatrixView<float> tap_rows(Tap tap, std::int64_t first, std::int64_t count) {
-    const std::int64_t row = first * states_.length(), rows = count * states_.length();
-    switch (tap) {
-      case Tap::attention_input:
-      case Tap::mlp_input:
-        return input_.rows_from(row, rows);
-      case Tap::attention_output:
-        return attention_.rows_from(row, rows);
-      case Tap::mlp_hidden:
-        break;
-    }
-    if (keep_hidden_) return hidden_.rows_from(row, rows);
-    Matrix<float>& buffer = scratch().shard_hidden;
-    if (buffer.rows() < rows) buffer = Matrix<float>(rows, rank_.config.intermediate_size);
-    return buffer.rows_from(0, rows);
-  }
-
-  void walk_window(Tap tap, std::int64_t i, MatrixView<float> out) {
-    const LlamaConfig& config = rank_.config;
-    SegmentScratch& segment = scratch().segment;
-    switch (tap) {
-      case Tap::attention_input:
-        return attention_input(rank_.place, config, weights_, states_.window(i), out);
-      case Tap::attention_output:
-        return attention_output(rank_.place, config, weights_, rank_.rope, rows_of(input_, i), out,
-                                segment);
-      case Tap::mlp_input:
-        return mlp_input(rank_.place, config, weights_, rows_of(attention_, i), states_.window(i),
-                         out, segment);
-      case Tap::mlp_hidden:
-        return mlp_hidden(rank_.place, config, weights_, rows_of(input_, i), out, segment);
-    }
-  }
-
   RankContext& rank_;
-  const LayerWeights& weights_;
-  WindowStates& states_;
-  results::Seconds& seconds_;
-  std::vector<Scratch> scratches_;
-  Matrix<float> input_;      // attention_input, then mlp_input
-  Matrix<float> attention_;  // attention_output
-  Matrix<float> hidden_;     // mlp_hidden
-  bool keep_hidden_ = true;
-  std::atomic<double> forward_s_ = 0;
+  std::int64_t layer_;
+  LayerMember& member_;
+  RecipeNeeds needs_;
+  std::vector<StartTransform> transforms_;
+  std::size_t transformed_ = 0;
+  std::unique_ptr<Transform> transform_;
 };
 
-void append(std::vector<QuantizedLinear>& all, std::vector<QuantizedLinear> more) {
-  for (QuantizedLinear& linear : more) all.push_back(std::move(linear));
-}
-
-std::int64_t calibration_tokens(const WindowStates& states) {
-  return states.windows->count * states.windows->length;
-}
-
-std::vector<QuantizedLinear> quantize_from_one_walk(RankContext& rank, const Recipe& recipe,
-                                                    std::int64_t layer, LayerWeights& weights,
-                                                    WindowStates& calibration, bool last_use,
-                                                    results::Seconds& seconds) {
-  std::vector<QuantizedLinear> linears;
-  CalibrationWalk walk(rank, weights, calibration, seconds);
-  for (const Tap tap : kTaps) {
-    std::vector<GramPartial> partials = walk.statistics_at(tap);
-    append(linears, solve_tap(rank, recipe, layer, tap, std::move(partials),
-                              calibration_tokens(calibration), weights, seconds));
+// fn for a cell that has not failed; its failure stays with it.
+template <class Fn>
+void alone(CellLayer& cell, const Fn& fn) {
+  if (cell.member().failure) return;
+  try {
+    fn();
+  } catch (const AgreedFailure& agreed) {
+    if (agreed.failure.ends_run) throw;
+    cell.member().failure = agreed.failure;
   }
-  if (!last_use) walk.finish();
-  return linears;
 }
 
-std::vector<QuantizedLinear> quantize_from_unquantized_walk(
-    RankContext& rank, const Recipe& recipe, std::int64_t layer, LayerWeights& weights,
-    WindowStates& calibration, bool last_use, results::Seconds& seconds) {
-  std::vector<std::vector<GramPartial>> partials;
+// Quantized layers before this one: the windows are this cell's own.
+void quantize_in_sequence(RankContext& rank, LayerWeights& weights, CellLayer& cell,
+                          WindowStates& calibration, bool last_use) {
+  cell.member().weights = std::move(weights);
+  cell.walk_transforms(calibration);
+  if (is_sequential(*cell.member().recipe)) {
+    cell.walk_and_round(calibration, !last_use);
+    return;
+  }
+  cell.walk_then_round(clone(calibration));
+  if (last_use) return;
+  const Stopwatch watch((*cell.member().seconds)["forward"]);
+  agree_or_throw(rank.replicas, dist::attempt([&] {
+                   forward_layer(rank, cell.member().weights, calibration, "calibration");
+                 }));
+}
+
+// One walk through the unquantized layer for all cells.
+void quantize_from_shared_walk(RankContext& rank, std::int64_t layer, const LayerWeights& weights,
+                               std::span<CellLayer> cells, WindowStates& calibration,
+                               bool last_use) {
+  StatisticsNeeds needs;
+  bool again = false;
+  for (CellLayer& cell : cells) {
+    needs = needs | cell.first_needs();
+    again |= cell.walks_again();
+    cell.member().weights = clone_layer(weights);
+    if (cell.transforms()) alone(cell, [&] { cell.start_transform(weights); });
+  }
+  std::optional<WindowStates> input;
+  if (again) input = clone(calibration);
+  results::Seconds shared;
   {
-    WindowStates copy{calibration.windows, calibration.own, calibration.x.clone()};
-    CalibrationWalk walk(rank, weights, copy, seconds);
-    for (const Tap tap : kTaps) partials.push_back(walk.statistics_at(tap));
+    CalibrationWalk walk(rank, layer, weights, calibration, shared);
+    for (const Tap tap : kTaps) {
+      TapInputs inputs = walk.go_to(tap, needs);
+      for (CellLayer& cell : cells)
+        alone(cell, [&] {
+          if (cell.transforms())
+            cell.transform_at(tap, inputs);
+          else
+            cell.round_at(tap, inputs, weights);
+        });
+    }
+    if (!last_use) walk.finish();
   }
-  std::vector<QuantizedLinear> linears;
-  for (const Tap tap : kTaps)
-    append(linears,
-           solve_tap(rank, recipe, layer, tap, std::move(partials[static_cast<std::size_t>(tap)]),
-                     calibration_tokens(calibration), weights, seconds));
-  if (!last_use) {
-    const Stopwatch watch(seconds["forward"]);
-    agree_or_throw(rank.replicas, dist::attempt([&] {
-                     forward_layer(rank, weights, calibration, "calibration");
-                   }));
+  for (CellLayer& cell : cells) {
+    for (const auto& [term, seconds] : shared)
+      (*cell.member().seconds)[term] += seconds / static_cast<double>(cells.size());
+    alone(cell, [&] { cell.finish_alone(input ? &*input : nullptr); });
   }
-  return linears;
 }
 
 }  // namespace
 
-std::vector<QuantizedLinear> quantize_layer(RankContext& rank, const Recipe& recipe,
-                                            std::int64_t layer, LayerWeights& weights,
-                                            WindowStates* calibration, bool last_use,
-                                            results::Seconds& seconds) {
+void quantize_layer(RankContext& rank, std::int64_t layer, LayerWeights& weights,
+                    std::span<LayerMember> members, WindowStates* calibration, bool last_use) {
+  std::vector<CellLayer> cells;
+  cells.reserve(members.size());
+  for (LayerMember& member : members) cells.emplace_back(rank, layer, member);
   if (calibration == nullptr) {
-    std::vector<QuantizedLinear> linears;
-    for (const Tap tap : kTaps)
-      append(linears, solve_tap(rank, recipe, layer, tap, {}, 0, weights, seconds));
-    return linears;
+    BITGRID_ASSERT(cells.size() == 1);
+    cells.front().member().weights = std::move(weights);
+    cells.front().round_without_inputs();
+    return;
   }
   rank.counters.calibration_windows[static_cast<std::size_t>(layer)] += calibration->own.count;
-  const auto option = recipe.options.find("true_sequential");
-  const bool sequential = option == recipe.options.end() || std::get<bool>(option->second);
-  return sequential
-             ? quantize_from_one_walk(rank, recipe, layer, weights, *calibration, last_use, seconds)
-             : quantize_from_unquantized_walk(rank, recipe, layer, weights, *calibration, last_use,
-                                              seconds);
+  if (recipe_full_inputs(*members.front().recipe)) {
+    quantize_from_shared_walk(rank, layer, weights, cells, *calibration, last_use);
+    if (members.size() == 1 && members.front().failure) throw AgreedFailure{*members[0].failure};
+  } else {
+    BITGRID_ASSERT(cells.size() == 1);
+    quantize_in_sequence(rank, weights, cells.front(), *calibration, last_use);
+  }
 }
 
 }  // namespace bitgrid

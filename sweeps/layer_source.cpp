@@ -1,5 +1,6 @@
 #include "sweeps/layer_source.hpp"
 
+#include "core/methods/method.hpp"
 #include "kernels/error.hpp"
 
 namespace bitgrid {
@@ -71,6 +72,7 @@ LayerWeights fetch_stored_layer(RankContext& rank, const results::CellHeader& ce
                      BITGRID_ASSERT(stored.name == linear_name(linear));
                      weights[linear] = rebuild_weight(rank.place, stored);
                    }
+                   apply_layer_arrays(cell.recipe, record.arrays, weights);
                  }));
   broadcast_layer(rank, weights, reader);
   if (rank.topology.replica() == reader)

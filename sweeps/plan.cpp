@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "core/methods/grid.hpp"
 #include "core/methods/registry.hpp"
 #include "core/model/cost.hpp"
 #include "kernels/pack_codes.hpp"

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "kernels/error.hpp"
 #include "sweeps/cell_recorder.hpp"
 #include "sweeps/layer_quantizer.hpp"
@@ -40,11 +42,21 @@ std::string layer_summary(const std::vector<QuantizedLinear>& linears) {
   return text;
 }
 
+std::string in_layer(std::int64_t layer, const std::string& what) {
+  return fmt::format("layer {}: {}", layer, what);
+}
+
 }  // namespace
 
 StageRunner::StageRunner(RankContext& rank, const std::vector<CellJob>& jobs,
-                         dist::StopRequest& stop, ProgressChannel& progress)
-    : rank_(rank), jobs_(jobs), stop_(stop), progress_(progress), hand_over_(rank) {}
+                         const std::vector<CellGroup>& groups, dist::StopRequest& stop,
+                         ProgressChannel& progress)
+    : rank_(rank),
+      jobs_(jobs),
+      groups_(groups),
+      stop_(stop),
+      progress_(progress),
+      hand_over_(rank, jobs) {}
 
 bool StageRunner::stop_agreed() {
   if (!verdict_.stopped)
@@ -53,13 +65,12 @@ bool StageRunner::stop_agreed() {
 }
 
 StageVerdict StageRunner::run() {
-  for (std::size_t i = 0; i < jobs_.size(); ++i) run_cell(static_cast<std::int64_t>(i));
+  for (const CellGroup& group : groups_) run_group(group);
   progress_.finish();
   hand_over_.finish();
   return verdict_;
 }
 
-// A failure that all replicas of the stage agreed on: of this cell, or of the run as a whole.
 void StageRunner::take_note(const AgreedFailure& agreed, CellTravel& travel) {
   travel.failure = agreed.failure.what;
   travel.outcome = agreed.failure.ends_run ? Outcome::stopped : Outcome::failed;
@@ -69,32 +80,48 @@ void StageRunner::take_note(const AgreedFailure& agreed, CellTravel& travel) {
   stop_.raise();
 }
 
-void StageRunner::run_cell(std::int64_t job_index) {
-  const CellJob& job = jobs_[static_cast<std::size_t>(job_index)];
-  CellStates states;
+void StageRunner::take_note(const AgreedFailure& agreed, GroupStates& states) {
+  for (CellStates& cell : states.cells)
+    if (cell.going()) take_note(agreed, cell.travel);
+}
+
+void StageRunner::run_group(const CellGroup& group) {
+  GroupStates states;
+  states.cells.resize(group.jobs.size());
   try {
-    states = hand_over_.arrive(job);
-    if (states.travel.outcome == Outcome::stopped) verdict_.stopped = true;
-    if (states.travel.outcome == Outcome::going && stop_agreed())
-      states.travel.outcome = Outcome::stopped;
-    if (states.travel.outcome == Outcome::going) pass_layers(job_index, states);
-    if (rank_.last_stage() && states.travel.outcome == Outcome::going)
-      measure_cell(job_index, states);
+    states = hand_over_.arrive(group);
+    for (const CellStates& cell : states.cells)
+      if (cell.travel.outcome == Outcome::stopped) verdict_.stopped = true;
+    if (states.going() && stop_agreed())
+      for (CellStates& cell : states.cells)
+        if (cell.going()) cell.travel.outcome = Outcome::stopped;
+    if (states.going()) pass_layers(group, states);
+  } catch (const AgreedFailure& agreed) {
+    take_note(agreed, states);
+  }
+  if (rank_.last_stage()) {
+    for (std::size_t i = 0; i < group.jobs.size(); ++i) end_cell(group.jobs[i], states.cells[i]);
+  } else {
+    hand_over_.depart(group, std::move(states));
+  }
+  progress_.poll();
+}
+
+// At the last stage: what there is to say of a cell is measured and stored.
+void StageRunner::end_cell(std::int64_t job_index, CellStates& states) {
+  try {
+    if (states.going()) measure_cell(job_index, states);
   } catch (const AgreedFailure& agreed) {
     take_note(agreed, states.travel);
   }
-  if (!rank_.last_stage()) {
-    hand_over_.depart(job, std::move(states));
-  } else if (states.travel.outcome == Outcome::failed) {
-    try {
-      record_failure(rank_, job, states);
-      progress_.cell_done(job_index, 0, "failed: " + states.travel.failure);
-    } catch (const AgreedFailure& agreed) {
-      // A failure that cannot be recorded must not get lost.
-      take_note({{agreed.failure.what, true}}, states.travel);
-    }
+  if (states.travel.outcome != Outcome::failed) return;
+  try {
+    record_failure(rank_, jobs_[static_cast<std::size_t>(job_index)], states);
+    progress_.cell_done(job_index, 0, "failed: " + states.travel.failure);
+  } catch (const AgreedFailure& agreed) {
+    // A failure that cannot be recorded must not get lost.
+    take_note({{agreed.failure.what, true}}, states.travel);
   }
-  progress_.poll();
 }
 
 void StageRunner::measure_cell(std::int64_t job_index, CellStates& states) {
@@ -104,79 +131,128 @@ void StageRunner::measure_cell(std::int64_t job_index, CellStates& states) {
   progress_.cell_done(job_index, summary.seconds, summary.text);
 }
 
-void StageRunner::pass_layers(std::int64_t job_index, CellStates& states) {
+void StageRunner::pass_layers(const CellGroup& group, GroupStates& states) {
   const ShardRange layers = rank_.own_layers();
-  for (std::int64_t layer = layers.first; layer < layers.end(); ++layer) {
+  for (std::int64_t layer = layers.first; layer < layers.end() && states.going(); ++layer) {
     if (stop_agreed()) {
-      states.travel.outcome = Outcome::stopped;
+      for (CellStates& cell : states.cells)
+        if (cell.going()) cell.travel.outcome = Outcome::stopped;
       return;
     }
-    pass_layer(job_index, layer, states);
+    try {
+      pass_layer(group, layer, states);
+    } catch (AgreedFailure& agreed) {
+      agreed.failure.what = in_layer(layer, agreed.failure.what);
+      throw;
+    }
     hand_over_.sign_of_life();
     progress_.poll();
   }
 }
 
-void StageRunner::pass_layer(std::int64_t job_index, std::int64_t layer, CellStates& states) {
-  const CellJob& job = jobs_[static_cast<std::size_t>(job_index)];
-  const bool calibrating = layer < job.calibration_layers();
-  const bool quantize = recipe_of(rank_, job).quantizes() && !is_stored(job, layer);
-  if (!quantize && !calibrating && job.measure.empty())
-    return;  // stored, and nothing passes through
-
-  LayerPass pass{
-      job, layer, quantize, calibrating, layer + 1 >= job.calibration_layers(), wall_clock_s(), {}};
-  try {
-    LayerWeights weights = fetch_weights(pass);
-    std::vector<QuantizedLinear> linears = advance_calibration(pass, weights, states);
-    const std::string text = layer_summary(linears);
-    if (quantize) store_layer(pass, std::move(linears), states);
-    advance_evaluation(pass, weights, states);
-    progress_.layer_done(job_index, layer, wall_clock_s() - pass.started_s, text);
-  } catch (AgreedFailure& agreed) {
-    agreed.failure.what = fmt::format("layer {}: {}", layer, agreed.failure.what);
-    throw;
+StageRunner::LayerPass StageRunner::start_pass(const CellGroup& group, std::int64_t layer,
+                                               GroupStates& states) {
+  LayerPass pass;
+  pass.layer = layer;
+  pass.full_inputs = group.full_inputs;
+  pass.started_s = wall_clock_s();
+  std::int64_t calibration_layers = 0;
+  for (std::size_t i = 0; i < group.jobs.size(); ++i) {
+    if (!states.cells[i].going()) continue;
+    const CellJob& job = jobs_[static_cast<std::size_t>(group.jobs[i])];
+    calibration_layers = std::max(calibration_layers, job.calibration_layers());
+    const bool quantize = recipe_of(rank_, job).quantizes() && !is_stored(job, layer);
+    // A stored layer that nothing passes through has nothing to do.
+    if (quantize || !job.measure.empty() || job.calibration_layers() > layer)
+      pass.cells.push_back({group.jobs[i], job, states.cells[i], quantize, {}, {}});
   }
-  for (const auto& [term, spent_s] : pass.seconds) {
-    states.travel.seconds[term] += spent_s;
+  pass.calibrating = layer < calibration_layers;
+  pass.last_calibration = layer + 1 >= calibration_layers;
+  return pass;
+}
+
+void StageRunner::pass_layer(const CellGroup& group, std::int64_t layer, GroupStates& states) {
+  LayerPass pass = start_pass(group, layer, states);
+  if (pass.cells.empty()) return;
+  const bool original = std::any_of(pass.cells.begin(), pass.cells.end(), [&](const CellPass& c) {
+    return c.quantize || !recipe_of(rank_, c.job).quantizes();
+  });
+  if (original || (pass.full_inputs && pass.calibrating)) {
+    const Stopwatch watch(pass.cells.front().seconds["io"]);
+    pass.original = fetch_layer(rank_, layer);
+  }
+  advance_calibration(pass, states.calibration);
+  for (CellPass& cell : pass.cells) {
+    try {
+      if (cell.member.failure) throw AgreedFailure{*cell.member.failure};
+      finish_cell(pass, cell);
+    } catch (AgreedFailure& agreed) {
+      if (agreed.failure.ends_run || pass.cells.size() == 1) throw;
+      agreed.failure.what = in_layer(layer, agreed.failure.what);
+      take_note(agreed, cell.states.travel);
+    }
+    cell.member = {};
+  }
+}
+
+// Quantizes the layer for the cells that have not stored it yet; calibration windows end up at its
+// output if somebody still needs them.
+void StageRunner::advance_calibration(LayerPass& pass, WindowStates& calibration) {
+  std::vector<LayerMember> members;
+  std::vector<CellPass*> quantizing;
+  for (CellPass& cell : pass.cells) {
+    if (!cell.quantize) continue;
+    quantizing.push_back(&cell);
+    LayerMember& member = members.emplace_back();
+    member.recipe = &recipe_of(rank_, cell.job);
+    member.seconds = &cell.seconds;
+  }
+  if (!members.empty()) {
+    quantize_layer(rank_, pass.layer, pass.original, members,
+                   pass.calibrating ? &calibration : nullptr, pass.last_calibration);
+    for (std::size_t i = 0; i < members.size(); ++i) quantizing[i]->member = std::move(members[i]);
+    return;
+  }
+  if (!pass.calibrating) return;
+  CellPass& cell = pass.cells.front();
+  if (!pass.full_inputs) {
+    const Stopwatch watch(cell.seconds["io"]);
+    cell.member.weights = fetch_stored_layer(rank_, header_of(rank_, cell.job), pass.layer);
+  }
+  const Stopwatch watch(cell.seconds["forward"]);
+  rank_.counters.calibration_windows[static_cast<std::size_t>(pass.layer)] +=
+      calibration.own.count;
+  agree_or_throw(rank_.replicas, dist::attempt([&] {
+                   forward_layer(rank_, pass.full_inputs ? pass.original : cell.member.weights,
+                                 calibration, "calibration");
+                 }));
+}
+
+// The layer is stored where it is new, and the cell's evaluation windows pass through it.
+void StageRunner::finish_cell(LayerPass& pass, CellPass& cell) {
+  const std::string text = layer_summary(cell.member.linears);
+  const bool quantizes = recipe_of(rank_, cell.job).quantizes();
+  if (cell.quantize) {
+    store_layer(pass, cell);
+  } else if (quantizes && cell.member.weights.input_norm.empty() && !cell.job.measure.empty()) {
+    const Stopwatch watch(cell.seconds["io"]);
+    cell.member.weights = fetch_stored_layer(rank_, header_of(rank_, cell.job), pass.layer);
+  }
+  advance_evaluation(pass, cell, quantizes ? cell.member.weights : pass.original);
+  progress_.layer_done(cell.job_index, pass.layer, wall_clock_s() - pass.started_s, text);
+  for (const auto& [term, spent_s] : cell.seconds) {
+    cell.states.travel.seconds[term] += spent_s;
     rank_.counters.seconds[term] += spent_s;
   }
 }
 
-LayerWeights StageRunner::fetch_weights(LayerPass& pass) {
-  const Stopwatch watch(pass.seconds["io"]);
-  const bool from_checkpoint = pass.quantize || !recipe_of(rank_, pass.job).quantizes();
-  return from_checkpoint ? fetch_layer(rank_, pass.layer)
-                         : fetch_stored_layer(rank_, header_of(rank_, pass.job), pass.layer);
-}
-
-// Quantizes the layer where it is not stored yet; calibration windows end up at its output if
-// somebody still needs them.
-std::vector<QuantizedLinear> StageRunner::advance_calibration(LayerPass& pass,
-                                                              LayerWeights& weights,
-                                                              CellStates& states) {
-  WindowStates* calibration = pass.calibrating ? &states.calibration : nullptr;
-  if (pass.quantize)
-    return quantize_layer(rank_, recipe_of(rank_, pass.job), pass.layer, weights, calibration,
-                          pass.last_calibration, pass.seconds);
-  if (pass.calibrating) {
-    const Stopwatch watch(pass.seconds["forward"]);
-    rank_.counters.calibration_windows[static_cast<std::size_t>(pass.layer)] +=
-        calibration->own.count;
-    agree_or_throw(rank_.replicas, dist::attempt([&] {
-                     forward_layer(rank_, weights, *calibration, "calibration");
-                   }));
-  }
-  return {};
-}
-
-void StageRunner::advance_evaluation(LayerPass& pass, const LayerWeights& weights,
-                                     CellStates& states) {
-  const Stopwatch watch(pass.seconds["evaluation"]);
+void StageRunner::advance_evaluation(const LayerPass& pass, CellPass& cell,
+                                     const LayerWeights& weights) {
+  const Stopwatch watch(cell.seconds["evaluation"]);
   agree_or_throw(rank_.replicas, dist::attempt([&] {
-                   for (std::size_t i = 0; i < states.evaluation.size(); ++i) {
-                     WindowStates& set = states.evaluation[i];
-                     const auto which = static_cast<std::size_t>(pass.job.measure[i]);
+                   for (std::size_t i = 0; i < cell.states.evaluation.size(); ++i) {
+                     WindowStates& set = cell.states.evaluation[i];
+                     const auto which = static_cast<std::size_t>(cell.job.measure[i]);
                      forward_layer(rank_, weights, set, rank_.inputs.evaluation[which].set);
                      rank_.counters.evaluation_windows[static_cast<std::size_t>(pass.layer)] +=
                          set.own.count;
@@ -184,29 +260,29 @@ void StageRunner::advance_evaluation(LayerPass& pass, const LayerWeights& weight
                  }));
 }
 
-void StageRunner::store_layer(LayerPass& pass, std::vector<QuantizedLinear> linears,
-                              CellStates& states) {
-  const Stopwatch watch(pass.seconds["io"]);
-  const results::CellHeader header = header_of(rank_, pass.job);
+void StageRunner::store_layer(const LayerPass& pass, CellPass& cell) {
+  const Stopwatch watch(cell.seconds["io"]);
+  const results::CellHeader header = header_of(rank_, cell.job);
   agree_or_throw(
       rank_.replicas, dist::attempt([&] {
         if (rank_.topology.replica() != static_cast<int>(pass.layer % rank_.topology.replicas))
           return;
         results::LayerRecord record;
         record.layer = pass.layer;
-        record.linears = std::move(linears);
+        record.linears = std::move(cell.member.linears);
+        record.arrays = std::move(cell.member.arrays);
         record.host = rank_.host;
         record.rank = rank_.topology.rank;
         record.started_s = pass.started_s;
         record.finished_s = wall_clock_s();
-        record.seconds = pass.seconds;
+        record.seconds = cell.seconds;
         std::vector<results::LinearSummary> fresh;
         for (const QuantizedLinear& linear : record.linears)
           fresh.push_back(summarize(pass.layer, linear));
         check_recomputed(rank_.store, header, fresh);
         rank_.store.write_layer(header, record);
         for (results::LinearSummary& summary : fresh)
-          states.travel.linears.push_back(std::move(summary));
+          cell.states.travel.linears.push_back(std::move(summary));
         ++rank_.counters.layers_quantized[static_cast<std::size_t>(pass.layer)];
       }));
 }

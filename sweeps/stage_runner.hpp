@@ -7,6 +7,7 @@
 #include "dist/stop.hpp"
 #include "sweeps/hand_over.hpp"
 #include "sweeps/jobs.hpp"
+#include "sweeps/layer_quantizer.hpp"
 #include "sweeps/layer_source.hpp"
 #include "sweeps/progress_channel.hpp"
 #include "sweeps/rank_context.hpp"
@@ -20,38 +21,54 @@ struct StageVerdict {
       run_error;  // why the run cannot go on, where it happened on this stage
 };
 
-// One rank's work on all cells: each cell arrives, passes the stage's layers and departs; at the
-// last stage it is measured and recorded. Every rank goes through all jobs in the same order, even
-// after a stop, so that nobody is left waiting: what is not done any more is passed on as stopped.
+// One rank's work on all cells: each group of cells arrives, passes the stage's layers and departs;
+// at the last stage its cells are measured and recorded. Every rank goes through all groups in the
+// same order, even after a stop, so that nobody is left waiting: what is not done any more is passed
+// on as stopped.
 class StageRunner {
  public:
-  StageRunner(RankContext& rank, const std::vector<CellJob>& jobs, dist::StopRequest& stop,
+  StageRunner(RankContext& rank, const std::vector<CellJob>& jobs,
+              const std::vector<CellGroup>& groups, dist::StopRequest& stop,
               ProgressChannel& progress);
   StageVerdict run();
 
  private:
-  void run_cell(std::int64_t job_index);
-  void measure_cell(std::int64_t job_index, CellStates& states);
-  void take_note(const AgreedFailure& agreed, CellTravel& travel);
-  void pass_layers(std::int64_t job_index, CellStates& states);
-  void pass_layer(std::int64_t job_index, std::int64_t layer, CellStates& states);
   // One layer of one cell, and the seconds spent on it.
-  struct LayerPass {
+  struct CellPass {
+    std::int64_t job_index;
     const CellJob& job;
-    std::int64_t layer;
-    bool quantize, calibrating, last_calibration;
-    double started_s;
+    CellStates& states;
+    bool quantize;
     results::Seconds seconds;
+    LayerMember member;
   };
-  LayerWeights fetch_weights(LayerPass& pass);
-  std::vector<QuantizedLinear> advance_calibration(LayerPass& pass, LayerWeights& weights,
-                                                   CellStates& states);
-  void advance_evaluation(LayerPass& pass, const LayerWeights& weights, CellStates& states);
-  void store_layer(LayerPass& pass, std::vector<QuantizedLinear> linears, CellStates& states);
+  // One layer of a group.
+  struct LayerPass {
+    std::int64_t layer;
+    bool full_inputs, calibrating, last_calibration;
+    double started_s;
+    std::vector<CellPass> cells;  // those that are going and have something to do
+    LayerWeights original;        // the checkpoint's, where somebody needs it
+  };
+
+  void run_group(const CellGroup& group);
+  void end_cell(std::int64_t job_index, CellStates& states);
+  void measure_cell(std::int64_t job_index, CellStates& states);
+  // A failure that all replicas of the stage agreed on: of this cell, or of the run as a whole.
+  void take_note(const AgreedFailure& agreed, CellTravel& travel);
+  void take_note(const AgreedFailure& agreed, GroupStates& states);
+  void pass_layers(const CellGroup& group, GroupStates& states);
+  void pass_layer(const CellGroup& group, std::int64_t layer, GroupStates& states);
+  LayerPass start_pass(const CellGroup& group, std::int64_t layer, GroupStates& states);
+  void advance_calibration(LayerPass& pass, WindowStates& calibration);
+  void finish_cell(LayerPass& pass, CellPass& cell);
+  void advance_evaluation(const LayerPass& pass, CellPass& cell, const LayerWeights& weights);
+  void store_layer(const LayerPass& pass, CellPass& cell);
   bool stop_agreed();  // collective over the stage's replicas
 
   RankContext& rank_;
   const std::vector<CellJob>& jobs_;
+  const std::vector<CellGroup>& groups_;
   dist::StopRequest& stop_;
   ProgressChannel& progress_;
   HandOver hand_over_;

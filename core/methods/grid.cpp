@@ -17,6 +17,10 @@ std::int64_t group_size(const Recipe& recipe, std::int64_t cols) {
   return recipe.group < 0 ? cols : recipe.group;
 }
 
+std::int64_t group_count(std::int64_t cols, std::int64_t group) {
+  return group < 0 ? 1 : (cols + group - 1) / group;
+}
+
 std::vector<std::int32_t> natural_groups(std::int64_t cols, std::int64_t group) {
   std::vector<std::int32_t> groups(static_cast<std::size_t>(cols));
   for (std::int64_t j = 0; j < cols; ++j)

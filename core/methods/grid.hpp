@@ -16,6 +16,9 @@ UniformGrid recipe_grid(const Recipe& recipe);
 // does not divide them.
 std::int64_t group_size(const Recipe& recipe, std::int64_t cols);
 
+// Groups of a row with `cols` columns; group −1 is one.
+std::int64_t group_count(std::int64_t cols, std::int64_t group);
+
 // floor(j / group) for each column j.
 std::vector<std::int32_t> natural_groups(std::int64_t cols, std::int64_t group);
 

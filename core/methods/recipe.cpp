@@ -30,6 +30,8 @@ std::optional<OptionValue> default_of(const Recipe& recipe, const std::string& k
 
 }  // namespace
 
+Recipe recipe_for_linear(const Recipe& recipe, std::int64_t, Linear) { return recipe; }
+
 std::string option_text(const OptionValue& value) { return std::visit(TextOf{}, value); }
 
 std::string recipe_name(const Recipe& recipe) {

@@ -6,6 +6,8 @@
 #include <variant>
 #include <vector>
 
+#include "core/model/linear.hpp"
+
 namespace bitgrid {
 
 using OptionValue = std::variant<bool, std::int64_t, double, std::string>;
@@ -27,6 +29,9 @@ struct Recipe {
     return std::get<std::string>(options.at(key));
   }
 };
+
+// The recipe of one linear of one layer: mixed precision resolved.
+Recipe recipe_for_linear(const Recipe& recipe, std::int64_t layer, Linear linear);
 
 // "true", "0.01", "act": the same text everywhere (names, keys, files).
 std::string option_text(const OptionValue& value);

@@ -43,7 +43,7 @@ OptionSpec number_option(std::string_view key, double fallback, double above, do
 }
 
 Method rounding(std::string_view name, std::string_view title, StatisticsNeeds needs,
-                const RoundingSteps& steps, std::vector<OptionSpec> options) {
+                RoundTap round, std::vector<OptionSpec> options) {
   Method m;
   m.name = name;
   m.kind = MethodKind::rounding;
@@ -52,7 +52,7 @@ Method rounding(std::string_view name, std::string_view title, StatisticsNeeds n
   m.bits_max = 8;
   m.options = std::move(options);
   m.needs = needs;
-  m.rounding = &steps;
+  m.round = round;
   return m;
 }
 
@@ -77,15 +77,18 @@ std::vector<Method> make_table() {
   fp16.title = "FP16";
   return {
       fp16,
-      rounding("rtn", "RTN", {}, kRtnSteps, {symmetric, mse}),
+      rounding("rtn", "RTN", {}, round_rtn, {symmetric, mse}),
       rounding(
-          "gptq", "GPTQ", {.gram = true}, kGptqSteps,
+          "gptq", "GPTQ", {.gram = true}, round_gptq,
           {symmetric, mse,
            word_option("order", "static", {"none", "act", "static", "gar"},
                        "order of the columns; act also permutes the groups"),
            number_option("damp", 0.01, 0, 1, "added to H's diagonal, relative to its mean"),
            flag_option("true_sequential", true,
                        "each stage of linears sees the stages before it quantized"),
+           word_option("inputs", "quantized", {"quantized", "full"},
+                       "what the calibration windows have passed: the quantized layers before, or "
+                       "the model as it was, which cells can share"),
            flag_option("compat", false,
                        "group ranges without the current block's feedback, as the reference")}),
       later("awq", MethodKind::transform, "AWQ",
@@ -305,17 +308,40 @@ void check_group(const Recipe& recipe, std::string_view linear, std::int64_t col
                                recipe.group, cols, linear));
 }
 
-StatisticsNeeds recipe_needs(const Recipe& recipe) {
-  StatisticsNeeds needs;
-  for (const std::string& name : recipe.chain)
-    if (const Method* method = find_method(name)) needs.gram |= method->needs.gram;
+bool RecipeNeeds::any() const {
+  return rounding.any() || std::any_of(transforms.begin(), transforms.end(),
+                                       [](const StatisticsNeeds& n) { return n.any(); });
+}
+
+RecipeNeeds recipe_needs(const Recipe& recipe) {
+  RecipeNeeds needs;
+  for (const std::string& name : recipe.chain) {
+    const Method* method = find_method(name);
+    if (method == nullptr) continue;
+    if (method->kind == MethodKind::transform) needs.transforms.push_back(method->needs);
+    if (method->kind == MethodKind::rounding) needs.rounding = method->needs;
+  }
   return needs;
 }
 
-const RoundingSteps& recipe_rounding(const Recipe& recipe) {
+RoundTap recipe_rounding(const Recipe& recipe) {
   const Method* method = recipe.chain.empty() ? nullptr : find_method(recipe.chain.back());
-  BITGRID_ASSERT(method != nullptr && method->rounding != nullptr);
-  return *method->rounding;
+  BITGRID_ASSERT(method != nullptr && method->round != nullptr);
+  return method->round;
+}
+
+std::vector<StartTransform> recipe_transforms(const Recipe& recipe) {
+  std::vector<StartTransform> transforms;
+  for (const std::string& name : recipe.chain)
+    if (const Method* method = find_method(name); method != nullptr && method->start != nullptr)
+      transforms.push_back(method->start);
+  return transforms;
+}
+
+bool recipe_full_inputs(const Recipe& recipe) {
+  if (!recipe_needs(recipe).rounding.any()) return true;
+  const auto inputs = recipe.options.find("inputs");
+  return inputs != recipe.options.end() && std::get<std::string>(inputs->second) == "full";
 }
 
 std::string nearest_word(std::string_view text, std::span<const std::string> words) {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/methods/recipe.hpp"
-#include "core/methods/rounding.hpp"
+#include "core/methods/method.hpp"
 
 namespace bitgrid {
 
@@ -29,7 +29,8 @@ struct Method {
   int bits_min = 0, bits_max = 0;  // roundings: legal weight bits
   std::vector<OptionSpec> options;
   StatisticsNeeds needs;
-  const RoundingSteps* rounding = nullptr;  // kind rounding
+  RoundTap round = nullptr;        // kind rounding
+  StartTransform start = nullptr;  // kind transform
   std::string_view later;  // not empty: known, not in this version; why and what it is
 };
 
@@ -44,9 +45,20 @@ Recipe resolve_recipe(const std::string& method_chain, double bits, std::int64_t
 // Throws InputError unless the group is −1 or a divisor of cols.
 void check_group(const Recipe& recipe, std::string_view linear, std::int64_t cols);
 
-// What the chain's methods need, together.
-StatisticsNeeds recipe_needs(const Recipe& recipe);
-const RoundingSteps& recipe_rounding(const Recipe& recipe);
+// What the chain's methods need of the calibration.
+struct RecipeNeeds {
+  std::vector<StatisticsNeeds> transforms;  // one for each transform of the chain
+  StatisticsNeeds rounding;
+  bool any() const;
+};
+RecipeNeeds recipe_needs(const Recipe& recipe);
+RoundTap recipe_rounding(const Recipe& recipe);
+std::vector<StartTransform> recipe_transforms(const Recipe& recipe);
+
+// Whether calibration windows reach every layer as the unquantized model gives them: recipes that
+// only transform and round to nearest, and those that ask for it (inputs = "full"). Such cells can
+// share walks, statistics and factors.
+bool recipe_full_inputs(const Recipe& recipe);
 
 // The word of `words` closest to `text` by edit distance, or "" if none is close.
 std::string nearest_word(std::string_view text, std::span<const std::string> words);

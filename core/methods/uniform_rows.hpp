@@ -3,28 +3,44 @@
 #include <cstdint>
 #include <span>
 
-#include "core/methods/rounding.hpp"
+#include "core/methods/method.hpp"
 #include "kernels/grid.hpp"
 
 namespace bitgrid {
 
-// Steps that every method with a uniform grid takes on a tile of rows.
+// Throws Error naming the first weight that is NaN or infinite; rows are counted from `first`.
+void check_weights(const Place& place, MatrixView<const float> w, std::int64_t first = 0);
 
-// Throws Error naming the first weight that is NaN or infinite.
-void check_weights(const Place& place, MatrixView<const float> w);
+// Scales as fp16 bits. Throws Error naming row and group where one does not fit; rows are counted
+// from `first`.
+void store_scales(MatrixView<const float> scales, MatrixView<std::uint16_t> stored,
+                  std::int64_t first = 0);
 
-// Rounds w to its groups' grids, without feedback: the whole of RTN.
+// One linear of format "uniform" while its rows are being solved.
+struct UniformRows {
+  UniformRows(std::int64_t rows, std::int64_t cols, std::int64_t group);
+  RowBlock block(std::function<void(std::int64_t first, std::int64_t count)> solve);
+  double total_loss() const;  // in row order
+
+  Matrix<std::uint8_t> codes;    // [rows, cols], original column order
+  Matrix<std::uint16_t> scales;  // [rows, groups] fp16 bits
+  Matrix<std::uint8_t> zeros;    // [rows, groups]
+  Matrix<double> loss;           // [rows, 1]
+};
+
+// Scale and zero of every group of rows w, without feedback, and the codes: the whole of RTN.
+//   scales [rows, groups] fp32, already rounded to fp16
 void round_rows_to_nearest(const Place& place, const UniformGrid& grid, std::int64_t group,
                            MatrixView<const float> w, MatrixView<float> scales,
                            MatrixView<std::uint8_t> zeros, MatrixView<std::uint8_t> codes);
 
-// Stores scales as fp16 and measures what rounding has cost each row. Pointers of `out` that are
-// null are skipped.
-//   w [rows, in]: the original weight    group_of [in]: by column    gram: [in, in] or empty
-//   (output_* become NaN)
-// Throws Error when a scale does not fit fp16.
-void finish_rows(const Place& place, MatrixView<const float> w,
-                 std::span<const std::int32_t> group_of, MatrixView<const float> scales,
-                 MatrixView<const float> gram, const RowsOut& out);
+// ‖w − q‖² of each row, q from codes and scales.
+void row_errors(const Place& place, MatrixView<const float> w,
+                std::span<const std::int32_t> group_of, MatrixView<const float> scales,
+                MatrixView<const std::uint8_t> zeros, MatrixView<const std::uint8_t> codes,
+                double* errors);
+
+// Packs finished rows into what is stored: codes, scales and, unless the grid is symmetric, zeros.
+QuantizedLinear assemble_uniform(const LinearTask& task, const UniformRows& rows);
 
 }  // namespace bitgrid

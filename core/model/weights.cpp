@@ -13,6 +13,14 @@ Matrix<float> read_tensor(const Checkpoint& checkpoint, const std::string& name,
 }
 }  // namespace
 
+LayerWeights clone_layer(const LayerWeights& layer) {
+  LayerWeights copy;
+  copy.input_norm = layer.input_norm.clone();
+  copy.post_attention_norm = layer.post_attention_norm.clone();
+  for (const Linear linear : kLinears) copy[linear] = layer[linear].clone();
+  return copy;
+}
+
 LayerWeights read_layer(const Checkpoint& checkpoint, const LlamaConfig& config,
                         std::int64_t layer) {
   const std::string prefix = layer_prefix(layer);

@@ -20,6 +20,8 @@ struct LayerWeights {
   const Matrix<float>& operator[](Linear l) const { return linears[static_cast<int>(l)]; }
 };
 
+LayerWeights clone_layer(const LayerWeights& layer);
+
 // Reads one layer and widens it. Throws RunError naming the tensor and the first index if a weight
 // is NaN or infinite.
 LayerWeights read_layer(const Checkpoint& checkpoint, const LlamaConfig& config,

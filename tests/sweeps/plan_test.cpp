@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "core/methods/registry.hpp"
-#include "core/methods/rounding.hpp"
+#include "core/methods/grid.hpp"
 #include "core/model/linear.hpp"
 #include "kernels/error.hpp"
 

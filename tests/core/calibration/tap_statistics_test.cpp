@@ -1,4 +1,4 @@
-#include "core/calibration/gram_shards.hpp"
+#include "core/calibration/tap_statistics.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,0 +1,129 @@
+#include "core/methods/method.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "core/methods/registry.hpp"
+#include "kernels/error.hpp"
+#include "kernels/quadratic_form.hpp"
+
+namespace bitgrid {
+namespace {
+
+enum ErrorColumn { kWeightError, kWeightNorm, kOutputError, kOutputNorm, kErrorColumns };
+
+double squared_norm(const float* v, std::int64_t count) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < count; ++i)
+    sum += static_cast<double>(v[i]) * static_cast<double>(v[i]);
+  return sum;
+}
+
+// d_r S d_rᵀ for each row. A squared norm: rounding errors of the products may push a tiny one below
+// zero.
+std::vector<double> output_norms(const Place& place, MatrixView<const float> d,
+                                 const Matrix<float>& gram) {
+  std::vector<double> values(static_cast<std::size_t>(d.rows));
+  quadratic_form(place, d, gram.view(), values);
+  for (double& value : values) value = std::max(value, 0.0);
+  return values;
+}
+
+// errors [rows, kErrorColumns]
+void measure_rows(const Place& place, MatrixView<const float> w, MatrixView<const float> q,
+                  const Matrix<float>* gram, MatrixView<double> errors) {
+  Matrix<float> off(w.rows, w.cols);
+  for (std::int64_t r = 0; r < w.rows; ++r) {
+    float* d = off.row(r);
+    for (std::int64_t j = 0; j < w.cols; ++j) d[j] = w(r, j) - q(r, j);
+    errors(r, kWeightError) = squared_norm(d, w.cols);
+    errors(r, kWeightNorm) = squared_norm(w.row(r), w.cols);
+    errors(r, kOutputError) = errors(r, kOutputNorm) = std::numeric_limits<double>::quiet_NaN();
+  }
+  if (gram == nullptr) return;
+  const std::vector<double> error = output_norms(place, off.view(), *gram);
+  const std::vector<double> norm = output_norms(place, w, *gram);
+  for (std::int64_t r = 0; r < w.rows; ++r) {
+    errors(r, kOutputError) = error[static_cast<std::size_t>(r)];
+    errors(r, kOutputNorm) = norm[static_cast<std::size_t>(r)];
+  }
+}
+
+double ratio(const Matrix<double>& errors, ErrorColumn part, ErrorColumn whole) {
+  double a = 0, b = 0;
+  for (std::int64_t r = 0; r < errors.rows(); ++r) {
+    a += errors(r, part);
+    b += errors(r, whole);
+  }
+  return b > 0 ? a / b : a == 0 ? 0 : a / b;
+}
+
+void measure_errors(const Place& place, const TapTask& task, TapWork& work,
+                    std::vector<RoundedLinear>& rounded) {
+  const Matrix<float>* gram =
+      recipe_needs(task.recipe()).rounding.gram ? &shared_gram(work) : nullptr;
+  std::vector<Matrix<double>> errors;
+  errors.reserve(rounded.size());
+  std::vector<RowBlock> blocks;
+  for (std::size_t i = 0; i < rounded.size(); ++i) {
+    Matrix<double>& rows = errors.emplace_back(task.linears[i].w.rows, kErrorColumns);
+    const MatrixView<const float> w = task.linears[i].w;
+    const MatrixView<const float> q = rounded[i].weight.view();
+    const auto solve = [&place, &rows, w, q, gram](std::int64_t first, std::int64_t count) {
+      measure_rows(place, w.rows_from(first, count), q.rows_from(first, count), gram,
+                   rows.rows_from(first, count));
+    };
+    blocks.push_back({w.rows, {RowPlane::of(rows)}, solve});
+  }
+  work.solve_rows(blocks);
+  for (std::size_t i = 0; i < rounded.size(); ++i) {
+    LinearDiagnostics& diagnostics = rounded[i].stored.diagnostics;
+    diagnostics.relative_weight_error = ratio(errors[i], kWeightError, kWeightNorm);
+    diagnostics.relative_output_error = ratio(errors[i], kOutputError, kOutputNorm);
+  }
+}
+
+const StoredArray* find(const std::vector<StoredArray>& arrays, const std::string& name) {
+  for (const StoredArray& array : arrays)
+    if (array.name == name) return &array;
+  return nullptr;
+}
+
+void set_norm(const std::vector<StoredArray>& arrays, const std::string& name,
+              Matrix<float>& norm) {
+  const StoredArray* array = find(arrays, name);
+  if (array == nullptr) return;
+  if (array->dtype != DType::bf16 || array->shape != std::vector<std::int64_t>{norm.cols()} ||
+      static_cast<std::int64_t>(array->data.size()) != 2 * norm.cols())
+    throw Error(fmt::format("array '{}' must be {} values of bf16", name, norm.cols()));
+  for (std::int64_t j = 0; j < norm.cols(); ++j) {
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, array->data.data() + 2 * j, sizeof bits);
+    norm(0, j) = bf16_to_f32(bits);
+  }
+}
+
+}  // namespace
+
+std::vector<RoundedLinear> round_tap(const Place& place, const TapTask& task, TapWork& work) {
+  std::vector<RoundedLinear> rounded;
+  for (QuantizedLinear& linear : recipe_rounding(task.recipe())(place, task, work)) {
+    RoundedLinear& r = rounded.emplace_back();
+    r.stored = std::move(linear);
+    r.weight = rebuild_weight(place, r.stored);
+  }
+  BITGRID_ASSERT(rounded.size() == task.linears.size());
+  measure_errors(place, task, work, rounded);
+  return rounded;
+}
+
+void apply_layer_arrays(const Recipe&, const std::vector<StoredArray>& arrays,
+                        LayerWeights& weights) {
+  set_norm(arrays, "input_layernorm.weight", weights.input_norm);
+  set_norm(arrays, "post_attention_layernorm.weight", weights.post_attention_norm);
+}
+
+}  // namespace bitgrid
