@@ -22,9 +22,9 @@ CalibrationWalk::CalibrationWalk(RankContext& rank, std::int64_t layer, const La
   attention_ = Matrix<float>(tokens, rank.config.query_size());
   // The widest tap is kept when it fits; otherwise each shard's is made again where it is used.
   const std::int64_t resident = (states.x.size() + input_.size() + attention_.size()) * 4;
-  keep_hidden_ = rank.sweep.run.memory_bytes == 0 ||
-                 resident + tokens * rank.config.intermediate_size * 4 <=
-                     rank.sweep.run.memory_bytes;
+  keep_hidden_ =
+      rank.sweep.run.memory_bytes == 0 ||
+      resident + tokens * rank.config.intermediate_size * 4 <= rank.sweep.run.memory_bytes;
   if (keep_hidden_) hidden_ = Matrix<float>(tokens, rank.config.intermediate_size);
 }
 
@@ -36,17 +36,17 @@ TapInputs CalibrationWalk::go_to(Tap tap, const StatisticsNeeds& needs) {
                    const Stopwatch watch(total_s);
                    partials = with_context(tap_text(tap), [&] {
                      return sum_tap(rank_.place, layout_, rank_.own_shards(),
-                                    tap_size(rank_.config, tap), needs, [&](ShardRange windows) {
-                                      return walk_windows(tap, windows);
-                                    });
+                                    tap_size(rank_.config, tap), needs,
+                                    [&](ShardRange windows) { return walk_windows(tap, windows); });
                    });
                  }));
   seconds_["forward"] += std::min(total_s, forward_s_.load());
   double& statistics_s = seconds_["statistics"];
   statistics_s += std::max(0.0, total_s - forward_s_.load());
   const Stopwatch watch(statistics_s);
-  return {rank_, layer_, tap, layout_, needs, std::move(partials),
-          [this, tap](std::int64_t i) { return tap_of(tap, i); }};
+  return {rank_, layer_, tap, layout_, needs, std::move(partials), [this, tap](std::int64_t i) {
+            return tap_of(tap, i);
+          }};
 }
 
 void CalibrationWalk::finish() {

@@ -25,8 +25,8 @@ struct GroupStates {
 };
 
 // Groups of cells on their way from stage to stage: replica d of a stage sends to replica d of the
-// next. A stage goes on with the next group while the states of the last one are still under way, at
-// most one group ahead.
+// next. A stage goes on with the next group while the states of the last one are still under way,
+// at most one group ahead.
 class HandOver {
  public:
   HandOver(RankContext& rank, const std::vector<CellJob>& jobs);

@@ -34,8 +34,8 @@ struct CellGroup {
   std::vector<std::int64_t> jobs;  // indices into the list of jobs
   bool full_inputs = false;
 };
-// In the order of the jobs. A group has at most kGroupCells cells, fewer where [run] memory would not
-// hold the evaluation windows of so many.
+// In the order of the jobs. A group has at most kGroupCells cells, fewer where [run] memory would
+// not hold the evaluation windows of so many.
 inline constexpr std::int64_t kGroupCells = 16;
 std::vector<CellGroup> group_jobs(const Sweep& sweep, const Inputs& inputs,
                                   const std::vector<CellJob>& jobs, std::int64_t hidden_size);

@@ -39,8 +39,8 @@ class TapInputs {
   std::map<std::string, std::unique_ptr<Shared>> shared;
 };
 
-// Work of one cell on such inputs, spread over the stage's replicas and their threads. Seconds go to
-// the cell's terms.
+// Work of one cell on such inputs, spread over the stage's replicas and their threads. Seconds go
+// to the cell's terms.
 class RankTapWork : public TapWork {
  public:
   RankTapWork(TapInputs& inputs, results::Seconds& seconds) : in_(inputs), seconds_(seconds) {}
@@ -55,7 +55,9 @@ class RankTapWork : public TapWork {
                                                   std::span<double> sums)>& add) override;
   void solve_rows(std::span<RowBlock> blocks) override;
 
-  std::int64_t rows_solved() const { return rows_solved_; }  // by this rank, in the first solve_rows
+  std::int64_t rows_solved() const {
+    return rows_solved_;
+  }  // by this rank, in the first solve_rows
 
  private:
   TapInputs& in_;

@@ -279,8 +279,7 @@ int run_prepared(const dist::Comm& world, const SweepCommand& command, Preparati
         make_rope_table(config, std::min(positions, config.max_position_embeddings));
     RankContext rank{p.sweep, p.inputs, *p.checkpoint, config, chosen.place, p.topology,
                      world,   replicas, *p.store,      rope,   counters,     host};
-    const std::vector<CellGroup> groups =
-        group_jobs(p.sweep, p.inputs, p.jobs, config.hidden_size);
+    const std::vector<CellGroup> groups = group_jobs(p.sweep, p.inputs, p.jobs, config.hidden_size);
     StageRunner runner(rank, p.jobs, groups, stop, progress);
     verdict = runner.run();
     verdict = agree_on_verdict(world, verdict);

@@ -220,8 +220,7 @@ void StageRunner::advance_calibration(LayerPass& pass, WindowStates& calibration
     cell.member.weights = fetch_stored_layer(rank_, header_of(rank_, cell.job), pass.layer);
   }
   const Stopwatch watch(cell.seconds["forward"]);
-  rank_.counters.calibration_windows[static_cast<std::size_t>(pass.layer)] +=
-      calibration.own.count;
+  rank_.counters.calibration_windows[static_cast<std::size_t>(pass.layer)] += calibration.own.count;
   agree_or_throw(rank_.replicas, dist::attempt([&] {
                    forward_layer(rank_, pass.full_inputs ? pass.original : cell.member.weights,
                                  calibration, "calibration");

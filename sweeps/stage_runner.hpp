@@ -23,8 +23,8 @@ struct StageVerdict {
 
 // One rank's work on all cells: each group of cells arrives, passes the stage's layers and departs;
 // at the last stage its cells are measured and recorded. Every rank goes through all groups in the
-// same order, even after a stop, so that nobody is left waiting: what is not done any more is passed
-// on as stopped.
+// same order, even after a stop, so that nobody is left waiting: what is not done any more is
+// passed on as stopped.
 class StageRunner {
  public:
   StageRunner(RankContext& rank, const std::vector<CellJob>& jobs,

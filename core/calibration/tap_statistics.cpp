@@ -42,10 +42,9 @@ class TapSums {
     double* at = sums.data();
     if (needs_.gram) at = add_gram(x, at);
     if (needs_.sampled_gram)
-      at = add_gram(sampled_rows(x, windows.first * layout_.length,
-                                 sample_stride(layout_.tokens()))
-                        .view(),
-                    at);
+      at = add_gram(
+          sampled_rows(x, windows.first * layout_.length, sample_stride(layout_.tokens())).view(),
+          at);
     if (needs_.channels) add_channels(x, at);
     return sums;
   }

@@ -48,8 +48,7 @@ std::vector<std::int32_t> column_order(const FactorRequest& request,
   std::iota(columns.begin(), columns.end(), 0);
   if (request.order == "gar") {
     const auto all = static_cast<std::int64_t>(columns.size());
-    return group_aware_order(diagonal, std::move(columns),
-                             request.group < 0 ? all : request.group);
+    return group_aware_order(diagonal, std::move(columns), request.group < 0 ? all : request.group);
   }
   sort_columns(diagonal, columns);
   return columns;
@@ -64,13 +63,12 @@ struct Attempt {
 // Climbs the ladder until H = scale·S + damping·mean·I can be factored; returns nothing if it never
 // can.
 Matrix<float> factor_with_damping(const Place& place, const FactorRequest& request,
-                                  const Statistics& statistics,
-                                  const std::vector<double>& diagonal,
+                                  const Statistics& statistics, const std::vector<double>& diagonal,
                                   std::span<const std::int32_t> order, std::int64_t live,
                                   Attempt& attempt) {
   const double scale = 2.0 / static_cast<double>(std::max<std::int64_t>(statistics.tokens, 1));
-  const double mean = scale * std::accumulate(diagonal.begin(), diagonal.end(), 0.0) /
-                      static_cast<double>(live);
+  const double mean =
+      scale * std::accumulate(diagonal.begin(), diagonal.end(), 0.0) / static_cast<double>(live);
   Matrix<float> factor(statistics.gram.rows(), statistics.gram.rows());
   std::vector<double> damped(diagonal.size());
   for (const double step : kDampingLadder) {
@@ -120,8 +118,7 @@ Shared make_factor(const Place& place, const FactorRequest& request, const Stati
     }
   }
   made.indices = {std::move(order), std::move(dead)};
-  attempt.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  attempt.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   made.numbers = {{attempt.damping, attempt.attempts, attempt.fallback, attempt.seconds}};
   return made;
 }
@@ -132,9 +129,8 @@ Factor shared_factor(const Place& place, TapWork& work, const FactorRequest& req
   const std::string key =
       fmt::format("factor damp={} order={}", request.damp, request.order) +
       (request.order == "gar" ? fmt::format(" group={}", request.group) : std::string());
-  const Shared& shared = work.once(key, [&](const Statistics& statistics) {
-    return make_factor(place, request, statistics);
-  });
+  const Shared& shared = work.once(
+      key, [&](const Statistics& statistics) { return make_factor(place, request, statistics); });
   const std::vector<double>& numbers = shared.numbers.front();
   Factor factor;
   factor.order = shared.indices[0];

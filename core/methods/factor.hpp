@@ -12,7 +12,7 @@ namespace bitgrid {
 
 // The order in which a column loop takes the columns, and how H is damped.
 struct FactorRequest {
-  double damp = 0.01;  // of the mean diagonal; the ladder climbs from here
+  double damp = 0.01;          // of the mean diagonal; the ladder climbs from here
   std::string order = "none";  // none; act, static: by descending diagonal; gar: inside groups, and
                                // groups by their largest diagonal
   std::int64_t group = -1;     // for gar
@@ -23,8 +23,8 @@ struct FactorRequest {
 struct Factor {
   std::span<const std::int32_t> order;  // position -> column; empty: identity
   std::span<const std::int32_t> dead;   // columns without any input
-  MatrixView<const float> u;  // U [in, in] upper triangular, UᵀU = H⁻¹ in `order`; empty: none could
-                              // be found, or nothing has input
+  MatrixView<const float> u;  // U [in, in] upper triangular, UᵀU = H⁻¹ in `order`; empty: none
+                              // could be found, or nothing has input
   double damping = 0;
   std::int64_t damping_attempts = 0;
   bool fallback = false;  // the factorization failed even at the end of the ladder

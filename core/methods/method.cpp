@@ -22,8 +22,8 @@ double squared_norm(const float* v, std::int64_t count) {
   return sum;
 }
 
-// d_r S d_rᵀ for each row. A squared norm: rounding errors of the products may push a tiny one below
-// zero.
+// d_r S d_rᵀ for each row. A squared norm: rounding errors of the products may push a tiny one
+// below zero.
 std::vector<double> output_norms(const Place& place, MatrixView<const float> d,
                                  const Matrix<float>& gram) {
   std::vector<double> values(static_cast<std::size_t>(d.rows));

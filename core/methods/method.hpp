@@ -51,8 +51,8 @@ struct TransformedLayer {
   std::vector<StoredArray> arrays;
 };
 
-// A transform on its way through one layer: it sees the taps in order, each with the inputs that the
-// untransformed layer gives it, and decides at the end.
+// A transform on its way through one layer: it sees the taps in order, each with the inputs that
+// the untransformed layer gives it, and decides at the end.
 class Transform {
  public:
   virtual ~Transform() = default;

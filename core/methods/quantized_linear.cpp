@@ -54,9 +54,8 @@ std::string QuantizedLinear::code_hash() const {
 Matrix<float> rebuild_weight(const Place& place, const QuantizedLinear& linear) {
   const RebuildWeight rebuild = find_format(linear.format);
   if (rebuild == nullptr)
-    throw Error(
-        fmt::format("{}: unknown format '{}'; is this file of a later version?", linear.name,
-                    linear.format));
+    throw Error(fmt::format("{}: unknown format '{}'; is this file of a later version?",
+                            linear.name, linear.format));
   check_header(linear);
   return rebuild(place, linear);
 }

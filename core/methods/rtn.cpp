@@ -27,11 +27,10 @@ std::vector<QuantizedLinear> round_rtn(const Place& place, const TapTask& task, 
   all.reserve(task.linears.size());
   std::vector<RowBlock> blocks;
   for (const LinearTask& linear : task.linears) {
-    UniformRows& rows = all.emplace_back(linear.w.rows, linear.w.cols,
-                                         group_size(linear.recipe, linear.w.cols));
-    blocks.push_back(rows.block([&](std::int64_t first, std::int64_t count) {
-      solve(place, linear, first, count, rows);
-    }));
+    UniformRows& rows =
+        all.emplace_back(linear.w.rows, linear.w.cols, group_size(linear.recipe, linear.w.cols));
+    blocks.push_back(rows.block(
+        [&](std::int64_t first, std::int64_t count) { solve(place, linear, first, count, rows); }));
   }
   work.solve_rows(blocks);
   std::vector<QuantizedLinear> linears;

@@ -25,8 +25,8 @@ StoredArray plain_array(std::string name, DType dtype, std::vector<std::int64_t>
 
 template <class T>
 StoredArray vector_array(std::string name, DType dtype, std::span<const T> values, bool required) {
-  StoredArray array = plain_array(std::move(name), dtype,
-                                  {static_cast<std::int64_t>(values.size())}, required);
+  StoredArray array =
+      plain_array(std::move(name), dtype, {static_cast<std::int64_t>(values.size())}, required);
   if (!values.empty()) std::memcpy(array.data.data(), values.data(), values.size_bytes());
   return array;
 }

@@ -9,7 +9,8 @@
 
 namespace bitgrid {
 
-// Arrays of a QuantizedLinear from what a method computed. `required`: needed to rebuild the weight.
+// Arrays of a QuantizedLinear from what a method computed. `required`: needed to rebuild the
+// weight.
 
 // Unsigned codes of `bits` bits, [rows, cols].
 StoredArray packed_array(std::string name, MatrixView<const std::uint8_t> codes, int bits,

@@ -9,10 +9,10 @@
 #include <numeric>
 #include <string>
 
-#include "core/methods/registry.hpp"
+#include "core/methods/factor.hpp"
 #include "kernels/gram.hpp"
-#include "kernels/parallel.hpp"
 #include "tests/bench/bench_report.hpp"
+#include "tests/core/methods/solo_work.hpp"
 
 extern "C" {
 void spotrf_(const char* uplo, const int* n, float* a, const int* lda, int* info);
@@ -30,49 +30,51 @@ struct Run {
   double total_s() const { return factor_s + rows_s; }
 };
 
-Statistics make_statistics(const Place& place, std::int64_t tokens, std::int64_t in) {
+Matrix<float> make_inputs(std::int64_t tokens, std::int64_t in) {
   Matrix<float> x = random_matrix(tokens, in, 1.0f, 1);
   for (std::int64_t t = 0; t < tokens;
        ++t)  // neighbours are correlated and channels differ in size
     for (std::int64_t j = 1; j < in; ++j)
       x(t, j) = (0.5f * x(t, j - 1) + x(t, j)) * (j % 61 == 0 ? 4.0f : 1.0f);
+  return x;
+}
+
+Statistics make_statistics(const Place& place, std::int64_t tokens, std::int64_t in) {
+  const Matrix<float> x = make_inputs(tokens, in);
   Statistics s;
-  s.gram = Matrix<float>(in, in);
-  s.gram.fill(0.0f);
+  s.gram = Matrix<double>(in, in);
+  s.gram.fill(0);
   s.tokens = tokens;
   accumulate_gram(place, x.view(), s.gram.view());
   return s;
 }
 
-// diagnostics: also the output error, which costs two more products of the weight's size with S.
+Statistics copy_of(const Statistics& s) {
+  Statistics copy;
+  copy.gram = s.gram.clone();
+  copy.tokens = s.tokens;
+  return copy;
+}
+
+// diagnostics: also the errors of weight and output, which cost two more products of the weight's
+// size with S.
 Run ours(const Place& place, const Statistics& statistics, const Matrix<float>& w,
          bool diagnostics) {
   const Recipe recipe = resolve_recipe("gptq", 4, kGroup, {});
-  const RoundingSteps& steps = recipe_rounding(recipe);
+  const TapTask task = test::task_of(recipe, {w.view()});
+  test::SoloTapWork work(place, copy_of(statistics));
   Run run;
-  Prepared prepared;
-  run.factor_s = seconds([&] { prepared = steps.prepare(place, recipe, statistics, w.cols()); });
-  const std::int64_t rows = w.rows(), groups = w.cols() / kGroup;
-  Matrix<std::uint8_t> codes(rows, w.cols()), zeros(rows, groups);
-  Matrix<std::uint16_t> scales(rows, groups);
-  std::vector<double> loss(static_cast<std::size_t>(rows)), error(loss), norm(loss);
-  run.rows_s = seconds([&] {
-    const std::int64_t tile = solve_tile_rows(rows);
-    parallel_for(place, (rows + tile - 1) / tile, [&](std::int64_t i) {
-      const std::int64_t first = i * tile, count = std::min(tile, rows - first);
-      RowsOut out;
-      out.codes = codes.rows_from(first, count);
-      out.scales = scales.rows_from(first, count);
-      out.zeros = zeros.rows_from(first, count);
-      out.loss = loss.data() + first;
-      if (diagnostics) {
-        out.output_error = error.data() + first;
-        out.output_norm = norm.data() + first;
-      }
-      steps.round_rows(place, recipe, prepared, w.rows_from(first, count), out);
-    });
+  run.factor_s = seconds([&] {
+    shared_factor(place, work, {recipe.number("damp"), recipe.word("order"), recipe.group});
   });
-  run.loss = std::accumulate(loss.begin(), loss.end(), 0.0);
+  std::vector<QuantizedLinear> linears;
+  run.rows_s = seconds([&] {
+    if (diagnostics)
+      linears.push_back(std::move(round_tap(place, task, work).front().stored));
+    else
+      linears = recipe_rounding(recipe)(place, task, work);
+  });
+  run.loss = linears.front().diagnostics.loss;
   return run;
 }
 
@@ -81,7 +83,8 @@ Run ours(const Place& place, const Statistics& statistics, const Matrix<float>& 
 Matrix<float> plain_factor(const Statistics& s, std::vector<std::int32_t>& order) {
   const std::int64_t in = s.gram.cols();
   const auto at = [&](std::int64_t a, std::int64_t b) {
-    return 2.0f / static_cast<float>(s.tokens) * s.gram(std::max(a, b), std::min(a, b));
+    return 2.0f / static_cast<float>(s.tokens) *
+           static_cast<float>(s.gram(std::max(a, b), std::min(a, b)));
   };
   order.resize(static_cast<std::size_t>(in));
   std::iota(order.begin(), order.end(), 0);

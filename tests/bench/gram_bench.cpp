@@ -23,20 +23,20 @@ void reference(int threads, const Matrix<float>& x, Matrix<float>& s) {
 }
 
 // Values lie in [−1, 1): the magnitudes of a sum add up to less than the number of tokens.
-bool agree(const Matrix<float>& a, const Matrix<float>& b, std::int64_t tokens) {
+bool agree(const Matrix<double>& a, const Matrix<float>& b, std::int64_t tokens) {
   const double tolerance = test::dot_tolerance(tokens, static_cast<double>(tokens));
   for (std::int64_t i = 0; i < a.rows(); ++i)
     for (std::int64_t j = 0; j <= i; ++j)
-      if (!(std::fabs(static_cast<double>(a(i, j)) - static_cast<double>(b(i, j))) <= tolerance))
-        return false;
+      if (!(std::fabs(a(i, j) - static_cast<double>(b(i, j))) <= tolerance)) return false;
   return true;
 }
 
 int run(std::int64_t in, std::int64_t tokens, int threads, int repeats) {
   const Place place = cpu_place(threads);
   const Matrix<float> x = random_matrix(tokens, in, 1.0f, 1);
-  Matrix<float> ours(in, in), theirs(in, in);
-  ours.fill(0.0f);
+  Matrix<double> ours(in, in);
+  Matrix<float> theirs(in, in);
+  ours.fill(0);
   accumulate_gram(place, x.view(), ours.view());  // warm-up and check
   reference(threads, x, theirs);
   if (!agree(ours, theirs, tokens)) {

@@ -16,7 +16,7 @@
 namespace bitgrid::dist {
 namespace {
 
-using Vector = std::vector<float>;
+using Vector = std::vector<double>;
 using Shards = std::vector<std::optional<Vector>>;  // nothing: a shard without windows
 
 constexpr std::chrono::seconds kDeadline{30};
@@ -33,26 +33,26 @@ std::optional<Vector> oracle_sum(const Shards& shards, std::size_t first, std::s
   if (!right) return left;
   Vector sum(left->size());
   for (std::size_t i = 0; i < sum.size(); ++i) {
-    volatile const float both = (*left)[i] + (*right)[i];
+    volatile const double both = (*left)[i] + (*right)[i];
     sum[i] = both;
   }
   return sum;
 }
 
 Vector oracle_sum(const Shards& shards, std::size_t length) {
-  return oracle_sum(shards, 0, std::bit_ceil(shards.size())).value_or(Vector(length, 0.0f));
+  return oracle_sum(shards, 0, std::bit_ceil(shards.size())).value_or(Vector(length, 0.0));
 }
 
 // Magnitudes from 2^-20 to 2^20 and both signs: any other order of additions shows in the last
 // bits.
 Shards random_shards(std::int64_t count, std::int64_t length, unsigned seed, bool with_empty) {
   std::mt19937 random(seed);
-  std::uniform_real_distribution<float> mantissa(-1.0f, 1.0f);
+  std::uniform_real_distribution<double> mantissa(-1.0, 1.0);
   std::uniform_int_distribution<int> exponent(-20, 20);
   Shards shards(count);
   for (auto& shard : shards) {
     Vector values(length);
-    for (float& value : values) value = std::ldexp(mantissa(random), exponent(random));
+    for (double& value : values) value = std::ldexp(mantissa(random), exponent(random));
     const bool is_empty = with_empty && random() % 3 == 0;
     if (!is_empty) shard = std::move(values);
   }
@@ -75,9 +75,9 @@ Replica replica_of(const Shards& shards, int replicas, int replica) {
   return result;
 }
 
-std::vector<std::uint32_t> bits(const Vector& values) {
-  std::vector<std::uint32_t> result;
-  for (const float value : values) result.push_back(std::bit_cast<std::uint32_t>(value));
+std::vector<std::uint64_t> bits(const Vector& values) {
+  std::vector<std::uint64_t> result;
+  for (const double value : values) result.push_back(std::bit_cast<std::uint64_t>(value));
   return result;
 }
 
@@ -87,7 +87,7 @@ void check_sum(const Comm& comm, const Shards& shards, std::int64_t length, int 
   std::vector<PartialSum> partials;
   for (std::size_t i = 0; i < own.nodes.size(); ++i)
     partials.push_back({own.nodes[i], own.sums[i]});
-  Vector result(comm.rank() == owner ? length : 0, -1.0f);
+  Vector result(comm.rank() == owner ? length : 0, -1.0);
   tree_reduce_sum(comm, std::ssize(shards), partials, result, owner);
   if (comm.rank() == owner) {
     EXPECT_EQ(bits(result), bits(oracle_sum(shards, length)))
@@ -96,7 +96,7 @@ void check_sum(const Comm& comm, const Shards& shards, std::int64_t length, int 
 }
 
 TEST(TreeReduce, BytesAreThoseOfTheTreeForEveryReplicaCount) {
-  const SmallPieces small(8 * 4 * 100);  // 100 floats
+  const SmallPieces small(8 * 8 * 100);  // 100 doubles
   const Comm world = Comm::world(kDeadline);
   for (int replicas = 1; replicas <= world.size(); ++replicas) {
     Comm comm = world.split(world.rank() < replicas, world.rank());
@@ -121,16 +121,16 @@ TEST(TreeReduce, WholeNumbersAreExact) {
   const std::int64_t length = 1000;
   Shards shards(17);
   for (std::size_t s = 0; s < shards.size(); ++s) {
-    shards[s] = Vector(length, static_cast<float>(1u << s));
+    shards[s] = Vector(length, static_cast<double>(1u << s));
   }
   Replica own = replica_of(shards, world.size(), world.rank());
   std::vector<PartialSum> partials;
   for (std::size_t i = 0; i < own.nodes.size(); ++i)
     partials.push_back({own.nodes[i], own.sums[i]});
-  Vector result(length, 0.0f);
+  Vector result(length, 0.0);
   tree_reduce_sum(world, 17, partials, result, 0);
   if (world.rank() == 0) {
-    EXPECT_EQ(result, Vector(length, static_cast<float>((1u << 17) - 1)));
+    EXPECT_EQ(result, Vector(length, static_cast<double>((1u << 17) - 1)));
   }
   world.barrier("test");
 }

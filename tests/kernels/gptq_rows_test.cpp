@@ -44,7 +44,7 @@ struct Factored {
   Matrix<float> u;
   Factored(std::int64_t in, std::uint64_t seed) : h(in), u(in, in) {
     const Matrix<float> x = Random(seed).activations(2 * in, in);
-    const Matrix<float> s = to_lower(gram_oracle(x.view()));
+    const Matrix<double> s = to_lower(gram_oracle(x.view()));
     const double scale = 1.0 / static_cast<double>(in);
     double mean = 0;
     for (std::int64_t i = 0; i < in; ++i)

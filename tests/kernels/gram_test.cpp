@@ -22,8 +22,8 @@ TEST_P(Gram, MatchesTheSumOfProducts) {
   const auto [tokens, in] = GetParam();
   Random random(static_cast<std::uint64_t>(1000 * tokens + in));
   const Matrix<float> x = random.normals(tokens, in);
-  Matrix<float> s(in, in);
-  s.fill(7.0f);
+  Matrix<double> s(in, in);
+  s.fill(7.0);
   accumulate_gram(cpu_place(2), x.view(), s.view());
   const Square oracle = gram_oracle(x.view());
   Matrix<float> magnitudes = x.clone();
@@ -34,13 +34,29 @@ TEST_P(Gram, MatchesTheSumOfProducts) {
     for (std::int64_t j = 0; j <= i; ++j)
       ASSERT_NEAR(s(i, j), oracle(i, j) + 7, dot_tolerance(tokens, bound(i, j) + 7))
           << i << ", " << j;
-    for (std::int64_t j = i + 1; j < in; ++j) ASSERT_EQ(s(i, j), 7.0f);  // the other triangle
+    for (std::int64_t j = i + 1; j < in; ++j) ASSERT_EQ(s(i, j), 7.0);  // the other triangle
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Gram,
                          testing::Values(Shape{1, 1}, Shape{3, 5}, Shape{17, 129}, Shape{40, 257},
-                                         Shape{9, 600}, Shape{5, 1030}));
+                                         Shape{9, 600}, Shape{5, 1030},
+                                         Shape{kGramChunk + 3, 1030}));
+
+// Up to kExactGramIn channels products and sums are fp64: magnitudes that fp32 would lose stay.
+TEST(Gram, KeepsWhatFp32WouldLose) {
+  Matrix<float> x(3, 2);
+  x.fill(0);
+  x(0, 0) = 4096;
+  x(1, 0) = 0.25f;
+  x(2, 0) = x(2, 1) = 1.0f + 0x1p-23f;
+  Matrix<double> s(2, 2);
+  s.fill(0);
+  accumulate_gram(cpu_place(1), x.view(), s.view());
+  const double square = (1 + 0x1p-23) * (1 + 0x1p-23);
+  EXPECT_EQ(s(0, 0), 4096.0 * 4096 + 0.0625 + square);
+  EXPECT_EQ(s(1, 0), square);
+}
 
 // Small integers: every partial sum is exact, so any order of additions gives the same bits.
 TEST(Gram, IsExactOnSmallIntegers) {
@@ -50,8 +66,8 @@ TEST(Gram, IsExactOnSmallIntegers) {
     x.data()[i] = static_cast<float>(random.below(17) - 8);
   const Square oracle = gram_oracle(x.view());
   for (const std::int64_t split : {0, 1, 150, 301}) {
-    Matrix<float> s(x.cols(), x.cols());
-    s.fill(0.0f);
+    Matrix<double> s(x.cols(), x.cols());
+    s.fill(0);
     const Place place = cpu_place(2);
     accumulate_gram(place, x.rows_from(0, split), s.view());
     accumulate_gram(place, x.rows_from(split, x.rows() - split), s.view());
@@ -62,19 +78,20 @@ TEST(Gram, IsExactOnSmallIntegers) {
 
 TEST(Gram, IsTheSameBytesForAnyNumberOfThreads) {
   const Matrix<float> x = Random(6).normals(120, 1100);
-  Matrix<float> one(1100, 1100), two(1100, 1100);
+  Matrix<double> one(1100, 1100), two(1100, 1100);
   one.fill(0);
   two.fill(0);
   accumulate_gram(cpu_place(1), x.view(), one.view());
   accumulate_gram(cpu_place(2), x.view(), two.view());
   EXPECT_EQ(
-      std::memcmp(one.data(), two.data(), static_cast<std::size_t>(one.size()) * sizeof(float)), 0);
+      std::memcmp(one.data(), two.data(), static_cast<std::size_t>(one.size()) * sizeof(double)),
+      0);
 }
 
 TEST(Gram, ReadsViewsWithGaps) {
   const Matrix<float> wide = Random(7).normals(20, 11);
   const MatrixView<const float> x = wide.view().cols_from(3, 6);
-  Matrix<float> s(6, 6);
+  Matrix<double> s(6, 6);
   s.fill(0);
   accumulate_gram(cpu_place(1), x, s.view());
   const Square oracle = gram_oracle(x);
@@ -83,12 +100,14 @@ TEST(Gram, ReadsViewsWithGaps) {
 }
 
 TEST(Gram, RefusesAnotherShape) {
-  Matrix<float> x(4, 3), s(4, 4);
+  Matrix<float> x(4, 3);
+  Matrix<double> s(4, 4);
   EXPECT_THROW(accumulate_gram(cpu_place(1), x.view(), s.view()), Error);
 }
 
 TEST(Gram, NamesTheMissingCudaBackend) {
-  Matrix<float> x(4, 3), s(3, 3);
+  Matrix<float> x(4, 3);
+  Matrix<double> s(3, 3);
   Place place;
   place.device = Device::cuda;
   try {

@@ -14,7 +14,7 @@ namespace bitgrid::test {
 namespace {
 
 struct Problem {
-  Matrix<float> s;  // lower; NaN above, which nobody may read
+  Matrix<double> s;  // lower; NaN above, which nobody may read
   std::vector<double> diagonal;
   Square h{0};
 };
@@ -24,7 +24,7 @@ Problem damped_problem(std::int64_t in, std::uint64_t seed, double scale) {
   Random random(seed);
   const Matrix<float> x = random.activations(2 * in + 3, in);
   Problem p;
-  p.s = to_lower(gram_oracle(x.view()), std::numeric_limits<float>::quiet_NaN());
+  p.s = to_lower(gram_oracle(x.view()), std::numeric_limits<double>::quiet_NaN());
   p.h = Square(in);
   double mean = 0;
   for (std::int64_t i = 0; i < in; ++i)
@@ -78,8 +78,8 @@ INSTANTIATE_TEST_SUITE_P(Sizes, InverseFactor, testing::Values(1, 2, 3, 64, 129,
 
 TEST(InverseFactor, MatchesTheUnitVector) {
   // X rows (1,2,0.5) (2,0,1) (0,1,−1) (1,−1,2), H = 2S/4 with 1 % damping.
-  Matrix<float> s(3, 3);
-  const float values[] = {6, 0, 0, 1, 6, 0, 4.5f, -2, 6.25f};
+  Matrix<double> s(3, 3);
+  const double values[] = {6, 0, 0, 1, 6, 0, 4.5, -2, 6.25};
   std::copy(std::begin(values), std::end(values), s.data());
   const double lambda = 0.01 * (3 + 3 + 3.125) / 3;
   EXPECT_NEAR(lambda, 0.0304167, 1e-7);
@@ -103,7 +103,7 @@ TEST(InverseFactor, IsTheSameBytesForAnyNumberOfThreads) {
 // matrices.
 TEST(InverseFactor, TellsWhereAMatrixIsNotPositiveDefinite) {
   for (const std::int64_t in : {1, 5, 300}) {
-    Matrix<float> s(in, in);
+    Matrix<double> s(in, in);
     s.fill(0);
     std::vector<double> diagonal(static_cast<std::size_t>(in), 2.0);
     const std::int64_t bad = in / 3;

@@ -70,20 +70,20 @@ TEST(PackCodes, RefusesWhatDoesNotFit) {
 TEST(Triangle, PacksRowAfterRow) {
   const Place place = cpu_place(2);
   for (const std::int64_t n : {1, 2, 5, 65, 130}) {
-    Matrix<float> s(n, n);
+    Matrix<double> s(n, n);
     for (std::int64_t i = 0; i < n; ++i)
       for (std::int64_t j = 0; j < n; ++j)
-        s(i, j) = j <= i ? static_cast<float>(i * 1000 + j) : std::nanf("");
-    std::vector<float> packed(static_cast<std::size_t>(n * (n + 1) / 2));
+        s(i, j) = j <= i ? static_cast<double>(i * 1000 + j) : std::nan("");
+    std::vector<double> packed(static_cast<std::size_t>(n * (n + 1) / 2));
     pack_lower(place, s.view(), packed);
     std::size_t at = 0;
     for (std::int64_t i = 0; i < n; ++i)
       for (std::int64_t j = 0; j <= i; ++j) ASSERT_EQ(packed[at++], s(i, j));
-    Matrix<float> back(n, n);
+    Matrix<double> back(n, n);
     back.fill(-1);
     unpack_lower(place, packed, back.view());
     for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t j = 0; j < n; ++j) ASSERT_EQ(back(i, j), j <= i ? s(i, j) : -1.0f);
+      for (std::int64_t j = 0; j < n; ++j) ASSERT_EQ(back(i, j), j <= i ? s(i, j) : -1.0);
     packed.push_back(0);
     EXPECT_THROW(pack_lower(place, s.view(), packed), Error);
     EXPECT_THROW(unpack_lower(place, packed, back.view()), Error);
@@ -91,11 +91,11 @@ TEST(Triangle, PacksRowAfterRow) {
 }
 
 TEST(Triangle, Adds) {
-  std::vector<float> a(200001), b(200001);
-  std::iota(a.begin(), a.end(), 0.0f);
-  std::iota(b.begin(), b.end(), 7.0f);
+  std::vector<double> a(200001), b(200001);
+  std::iota(a.begin(), a.end(), 0.0);
+  std::iota(b.begin(), b.end(), 7.0);
   add_packed(cpu_place(2), a, b);
-  for (std::size_t i = 0; i < b.size(); ++i) ASSERT_EQ(b[i], static_cast<float>(2 * i + 7));
+  for (std::size_t i = 0; i < b.size(); ++i) ASSERT_EQ(b[i], static_cast<double>(2 * i + 7));
   b.pop_back();
   EXPECT_THROW(add_packed(cpu_place(2), a, b), Error);
 }
@@ -130,7 +130,7 @@ TEST(QuadraticForm, MatchesTheDoubleSum) {
   for (const std::int64_t in : {1, 3, 129, 513, 700}) {
     Random random(static_cast<std::uint64_t>(in));
     const Matrix<float> x = random.activations(in + 5, in);
-    const Matrix<float> s = to_lower(gram_oracle(x.view()), std::nanf(""));
+    const Matrix<float> s = narrowed(to_lower(gram_oracle(x.view()), std::nan("")));
     const Matrix<float> d = random.normals(in > 500 ? 3 : 131, in);
     std::vector<double> values(static_cast<std::size_t>(d.rows()));
     quadratic_form(place, d.view(), s.view(), values);
@@ -149,7 +149,7 @@ TEST(QuadraticForm, MatchesTheDoubleSum) {
 TEST(QuadraticForm, DoesNotDependOnThreadsOrOtherTiles) {
   Random random(4);
   const Matrix<float> d = random.normals(300, 90);
-  const Matrix<float> s = to_lower(gram_oracle(random.activations(100, 90).view()));
+  const Matrix<float> s = narrowed(to_lower(gram_oracle(random.activations(100, 90).view())));
   std::vector<double> one(300), two(300), tile(128);
   quadratic_form(cpu_place(1), d.view(), s.view(), one);
   quadratic_form(cpu_place(2), d.view(), s.view(), two);

@@ -32,19 +32,26 @@ inline Square gram_oracle(MatrixView<const float> x) {
   return s;
 }
 
-inline Square from_lower(MatrixView<const float> lower) {
+template <class T>
+Square from_lower(MatrixView<T> lower) {
   Square s(lower.rows);
   for (std::int64_t i = 0; i < s.n; ++i)
     for (std::int64_t j = 0; j <= i; ++j) s(i, j) = s(j, i) = static_cast<double>(lower(i, j));
   return s;
 }
 
-inline Matrix<float> to_lower(const Square& s, float above = 0) {
-  Matrix<float> lower(s.n, s.n);
+inline Matrix<double> to_lower(const Square& s, double above = 0) {
+  Matrix<double> lower(s.n, s.n);
   for (std::int64_t i = 0; i < s.n; ++i)
-    for (std::int64_t j = 0; j < s.n; ++j)
-      lower(i, j) = j <= i ? static_cast<float>(s(i, j)) : above;
+    for (std::int64_t j = 0; j < s.n; ++j) lower(i, j) = j <= i ? s(i, j) : above;
   return lower;
+}
+
+inline Matrix<float> narrowed(const Matrix<double>& wide) {
+  Matrix<float> narrow(wide.rows(), wide.cols());
+  for (std::int64_t i = 0; i < wide.size(); ++i)
+    narrow.data()[i] = static_cast<float>(wide.data()[i]);
+  return narrow;
 }
 
 // Gauss and Jordan, with row pivoting.

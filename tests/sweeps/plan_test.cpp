@@ -6,9 +6,10 @@
 #include <cmath>
 
 #include "core/methods/registry.hpp"
-#include "core/methods/grid.hpp"
 #include "core/model/linear.hpp"
 #include "kernels/error.hpp"
+#include "tests/core/methods/solo_work.hpp"
+#include "tests/oracle/random.hpp"
 
 namespace bitgrid {
 namespace {
@@ -58,18 +59,9 @@ Stored stored(const Recipe& recipe, const LlamaConfig& config) {
   Stored sum;
   for (const Linear linear : kLinears) {
     const std::int64_t rows = linear_rows(config, linear), cols = linear_cols(config, linear);
-    const std::int64_t groups = group_count(cols, recipe.group);
-    Matrix<std::uint8_t> codes(rows, cols), zeros(rows, groups);
-    Matrix<std::uint16_t> scales(rows, groups);
-    codes.fill(1);
-    zeros.fill(0);
-    scales.fill(0);
-    Prepared prepared;
-    if (recipe.options.count("order") != 0 && recipe.word("order") != "none")
-      for (std::int64_t j = 0; j < cols; ++j)
-        prepared.order.push_back(static_cast<std::int32_t>(cols - 1 - j));
-    const QuantizedLinear q =
-        assemble_linear(recipe, prepared, "x", codes.view(), scales.view(), zeros.view());
+    const Matrix<float> w = test::Random(1).normals(rows, cols);
+    const Matrix<float> x = test::Random(2).activations(2 * cols, cols);
+    const QuantizedLinear q = test::round_linear(cpu_place(1), recipe, w.view(), x.view()).stored;
     sum.required_bits += q.bits_per_weight() * static_cast<double>(rows * cols);
     sum.weights += static_cast<double>(rows * cols);
     for (const auto& array : q.arrays)

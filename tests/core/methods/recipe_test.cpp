@@ -80,7 +80,9 @@ TEST(Registry, ResolvesDefaults) {
   EXPECT_FALSE(gptq.flag("mse"));
   EXPECT_TRUE(gptq.flag("true_sequential"));
   EXPECT_FALSE(gptq.flag("compat"));
-  EXPECT_TRUE(recipe_needs(gptq).gram);
+  EXPECT_TRUE(recipe_needs(gptq).rounding.gram);
+  EXPECT_FALSE(recipe_full_inputs(gptq));
+  EXPECT_TRUE(recipe_full_inputs(resolve_recipe("gptq", 4, 128, {{"inputs", "full"}})));
   const Recipe rtn = resolve_recipe("rtn", 8, -1, {});
   EXPECT_EQ(rtn.options.size(), 2u);
   EXPECT_FALSE(recipe_needs(rtn).any());
@@ -143,7 +145,7 @@ TEST(Registry, RefusesOptionsThatAreNotLegal) {
               HasSubstr("option 'order' belongs to method 'gptq', not to 'rtn'"));
   EXPECT_THAT(refusal("gptq", 4, 128, {{"dmap", 0.1}}),
               AllOf(HasSubstr("has no option 'dmap'"), HasSubstr("did you mean 'damp'?"),
-                    HasSubstr("symmetric, mse, order, damp, true_sequential, compat")));
+                    HasSubstr("symmetric, mse, order, damp, true_sequential, inputs, compat")));
   EXPECT_THAT(refusal("fp16", 16, -1, {{"zeal", true}}), HasSubstr("it has no options"));
   EXPECT_THAT(refusal("fp16", 16, -1, {{"mse", true}}), HasSubstr("belongs to method 'rtn'"));
   EXPECT_THAT(refusal("gptq", 4, 128, {{"order", "acts"}}),
@@ -166,11 +168,8 @@ TEST(Registry, TableIsSound) {
     EXPECT_TRUE(names.insert(m.name).second) << m.name;
     EXPECT_EQ(find_method(m.name), &m);
     EXPECT_FALSE(m.title.empty());
-    if (m.kind == MethodKind::rounding && m.later.empty()) {
-      ASSERT_NE(m.rounding, nullptr);
-      EXPECT_NE(m.rounding->prepare, nullptr);
-      EXPECT_NE(m.rounding->round_rows, nullptr);
-    }
+    EXPECT_EQ(m.round != nullptr, m.kind == MethodKind::rounding && m.later.empty()) << m.name;
+    EXPECT_EQ(m.start != nullptr, m.kind == MethodKind::transform && m.later.empty()) << m.name;
   }
   EXPECT_EQ(find_method("nothing"), nullptr);
   EXPECT_EQ(all_methods().front().name, "fp16");

@@ -21,9 +21,8 @@ class SoloTapWork : public TapWork {
   SoloTapWork(const Place& place, MatrixView<const float> x, StatisticsNeeds needs,
               std::int64_t windows = 1, std::int64_t shards = 4)
       : place_(place), x_(x), layout_{windows, x.rows / windows, shards} {
-    TapPartials partials =
-        sum_tap(place, layout_, {0, shards}, x.cols, needs,
-                [&](ShardRange w) { return rows_of(w.first, w.count); });
+    TapPartials partials = sum_tap(place, layout_, {0, shards}, x.cols, needs,
+                                   [&](ShardRange w) { return rows_of(w.first, w.count); });
     Matrix<double> sums(1, tap_sum_size(needs, x.cols));
     sums.fill(0);
     if (partials.sums.size() == 1 && !partials.sums[0].sums.empty())
@@ -76,8 +75,7 @@ class SoloTapWork : public TapWork {
     std::int64_t stacked = 0;
     for (const RowBlock& block : blocks) stacked += block.rows;
     for (RowBlock& block : blocks) {
-      const std::int64_t tile =
-          block.whole || one_tile ? block.rows : solve_tile_rows(stacked);
+      const std::int64_t tile = block.whole || one_tile ? block.rows : solve_tile_rows(stacked);
       if (block.whole) {
         block.solve(0, block.rows);
         continue;
