@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -198,13 +200,19 @@ Sweep parse_sweep(const std::string& text, const std::string& file,
 }
 
 Sweep read_sweep(const std::string& file, const SweepOverrides& overrides) {
+  const auto refuse = [&](const std::string& why) {
+    throw InputError(one_line(fmt::format("{}: {}", file, why)));
+  };
+  std::error_code error;
+  if (std::filesystem::is_directory(file, error))
+    refuse("is a folder; expected a sweep file, such as sweeps/demo/demo.toml");
   std::ifstream in(file, std::ios::binary);
-  if (!in || std::filesystem::is_directory(file)) throw InputError(file + ": cannot be read");
+  if (!in) refuse(std::string("cannot be read: ") + std::strerror(errno));
   constexpr std::streamsize kBytesMax = (4 << 20) + 1;  // one more than parse_toml accepts
   std::string text(static_cast<std::size_t>(kBytesMax), '\0');
   in.read(text.data(), kBytesMax);
   text.resize(static_cast<std::size_t>(in.gcount()));
-  if (in.bad()) throw InputError(file + ": cannot be read");
+  if (in.bad()) refuse("cannot be read");
   return parse_sweep(text, file, overrides);
 }
 

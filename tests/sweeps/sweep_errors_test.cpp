@@ -254,6 +254,12 @@ TEST(SweepErrors, Set) {
        "--set ...=3: unknown table ''; known: calibration, data, evaluation, grid, model, name, "
        "output, run"},
       {"a.b.c.d.e=3", "--set a.b.c.d.e=3: a key of more than 4 parts"},
+      {"calibration.seed=99999999999999999999",
+       "--set calibration.seed=99999999999999999999: not a TOML value: Error while parsing decimal "
+       "integer: '99999999999999999999' is not representable in 64 bits"},
+      {"evaluation.perplexity=['c4'",
+       "--set evaluation.perplexity=['c4': not a TOML value: Error while parsing array: "
+       "encountered end-of-file"},
       {"name=\xff", "--set name=\xff: the value is not UTF-8"},
       {"name=a\nmodel=\"b\"", "--set name=a?model=\"b\": control characters in the value"},
   };

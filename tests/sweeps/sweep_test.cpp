@@ -324,7 +324,7 @@ TEST(ReadSweep, NamesAFileThatIsNotThere) {
     read_sweep("/nowhere/x.toml", {});
     FAIL();
   } catch (const InputError& e) {
-    EXPECT_STREQ(e.what(), "/nowhere/x.toml: cannot be read");
+    EXPECT_STREQ(e.what(), "/nowhere/x.toml: cannot be read: No such file or directory");
   }
   EXPECT_THROW(read_sweep("/", {}), InputError);
 }
