@@ -24,11 +24,7 @@ class CalibrationWalk {
     const std::int64_t tokens = states.x.rows();
     input_ = Matrix<float>(tokens, rank.config.hidden_size);
     attention_ = Matrix<float>(tokens, rank.config.query_size());
-    // The widest tap is kept when it fits; otherwise each shard's is made again where it is used.
-    keep_hidden_ = rank.sweep.run.memory_bytes == 0 ||
-                   resident_bytes() + tokens * rank.config.intermediate_size * 4 <=
-                       rank.sweep.run.memory_bytes;
-    if (keep_hidden_) hidden_ = Matrix<float>(tokens, rank.config.intermediate_size);
+    if (rank.keeps_widest_tap) hidden_ = Matrix<float>(tokens, rank.config.intermediate_size);
   }
 
   // Walks to the tap and sums its statistics on the way: this rank's partial sums.
@@ -75,12 +71,9 @@ class CalibrationWalk {
   MatrixView<float> rows_of(Matrix<float>& taps, std::int64_t i) {
     return taps.rows_from(i * states_.length(), states_.length());
   }
-  std::int64_t resident_bytes() const {
-    return states_.x.size() * 4 + input_.size() * 4 + attention_.size() * 4;
-  }
 
   MatrixView<const float> hidden_of(std::int64_t i) {
-    if (keep_hidden_) return rows_of(hidden_, i);
+    if (rank_.keeps_widest_tap) return rows_of(hidden_, i);
     Scratch& own = scratch();
     if (own.hidden.rows() != states_.length())
       own.hidden = Matrix<float>(states_.length(), rank_.config.intermediate_size);
@@ -116,7 +109,7 @@ class CalibrationWalk {
       case Tap::mlp_hidden:
         break;
     }
-    if (keep_hidden_) return hidden_.rows_from(row, rows);
+    if (rank_.keeps_widest_tap) return hidden_.rows_from(row, rows);
     Matrix<float>& buffer = scratch().shard_hidden;
     if (buffer.rows() < rows) buffer = Matrix<float>(rows, rank_.config.intermediate_size);
     return buffer.rows_from(0, rows);
@@ -147,7 +140,6 @@ class CalibrationWalk {
   Matrix<float> input_;      // attention_input, then mlp_input
   Matrix<float> attention_;  // attention_output
   Matrix<float> hidden_;     // mlp_hidden
-  bool keep_hidden_ = true;
   std::atomic<double> forward_s_ = 0;
 };
 

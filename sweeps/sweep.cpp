@@ -25,6 +25,7 @@ constexpr Range kSeedRange{0, INT64_MAX};
 constexpr Range kShardsRange{1, 1 << 16};
 constexpr Range kRanksRange{1, 1 << 16};
 constexpr Range kThreadsRange{1, 4096};
+constexpr std::int64_t kMemoryMin = std::int64_t{32} << 20;
 
 const std::vector<std::string> kSets = {"wikitext2", "ptb", "ptb-new", "c4", "c4-new"};
 
@@ -109,6 +110,10 @@ Sweep::Run read_run(const SectionReader& section) {
     }
   };
   r.memory_bytes = parsed("memory", parse_bytes, r.memory_bytes);
+  if (r.memory_bytes > 0 && r.memory_bytes < kMemoryMin)
+    section.fail("memory", *section.find("memory"),
+                 fmt::format("expected at least {} MiB for a rank, found {}", kMemoryMin >> 20,
+                             quote_for_message(section.text("memory", std::string()))));
   r.deadline_s = parsed("deadline", parse_seconds, r.deadline_s);
   r.reproducible = section.flag("reproducible", r.reproducible);
   r.keep_tensors =

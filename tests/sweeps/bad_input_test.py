@@ -96,6 +96,7 @@ def cases(folder, sweep):
     yield "an empty --cells", sweep, ["--cells", ""], ["--cells", "empty"]
     yield "an empty --set", sweep, ["--set", ""], ["--set", "empty"]
     yield "an empty --device", sweep, ["--device", ""], ["--device", "empty"]
+    yield "a silly amount of memory", sweep, ["--set", "run.memory=1KiB"], ["run.memory", "at least 32 MiB"]
     yield "an integer beyond 64 bits", sweep, ["--set", "calibration.windows=99999999999999999999"], ["--set", "64 bits"]
     yield "an unclosed bracket", sweep, ["--set", "evaluation.perplexity=['c4'"], ["--set", "not a TOML value", "array"]
     loop = folder / "loop"

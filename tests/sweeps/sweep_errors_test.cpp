@@ -120,6 +120,8 @@ TEST(SweepErrors, OutOfRange) {
        "f.toml:4: run.threads: expected an integer from 1 to 4096, found 5000"},
       {"[run]\nmemory = \"20 gigs\"" GRID,
        "f.toml:4: run.memory: expected a size such as \"20GiB\" or \"512 MiB\", found '20 gigs'"},
+      {"[run]\nmemory = \"1KiB\"" GRID,
+       "f.toml:4: run.memory: expected at least 32 MiB for a rank, found '1KiB'"},
       {"[run]\ndeadline = \"soon\"" GRID,
        "f.toml:4: run.deadline: expected a time such as \"10min\" or \"90s\", found 'soon'"},
       {"[run]\ndevice = \"gpu\"" GRID,
