@@ -14,9 +14,18 @@ namespace bitgrid::dist {
 namespace {
 
 volatile std::sig_atomic_t signalled = 0;
+volatile std::sig_atomic_t interrupted = 0;
 bool handlers_installed = false;
 
-void on_signal(int) { signalled = 1; }
+void on_signal(int signal_number) {
+  // A second Ctrl-C is somebody who does not want to wait for the layer to end.
+  if (signal_number == SIGINT && interrupted) {
+    std::signal(SIGINT, SIG_DFL);
+    std::raise(SIGINT);  // it comes when this handler has returned
+  }
+  if (signal_number == SIGINT) interrupted = 1;
+  signalled = 1;
+}
 
 }  // namespace
 
@@ -25,17 +34,22 @@ StopRequest::StopRequest(const Comm& world)
   BITGRID_ASSERT(!handlers_installed);
   handlers_installed = true;
   signalled = 0;
+  interrupted = 0;
   struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
   sigaction(SIGTERM, &action, &term_before_);
   sigaction(SIGUSR1, &action, &usr1_before_);
+  sigaction(SIGINT, &action, &int_before_);
+  // A shell starts its background jobs with SIGINT ignored: Ctrl-C is not meant for them.
+  if (int_before_.sa_handler == SIG_IGN) sigaction(SIGINT, &int_before_, nullptr);
 }
 
 StopRequest::~StopRequest() {
   sigaction(SIGTERM, &term_before_, nullptr);
   sigaction(SIGUSR1, &usr1_before_, nullptr);
+  sigaction(SIGINT, &int_before_, nullptr);
   handlers_installed = false;
 }
 

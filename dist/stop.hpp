@@ -7,10 +7,10 @@
 
 namespace bitgrid::dist {
 
-// SIGTERM and SIGUSR1 ask the run to end at the next layer. The request is sticky, and reaches
-// every rank whichever one got the signal: requested() also looks for word from the others, and the
-// first to know tells them. Ranks learn of it at different layers: where they must act alike, they
-// agree.
+// SIGTERM, SIGUSR1 and SIGINT ask the run to end at the next layer; a second SIGINT ends the
+// process at once. The request is sticky, and reaches every rank whichever one got the signal:
+// requested() also looks for word from the others, and the first to know tells them. Ranks learn of
+// it at different layers: where they must act alike, they agree.
 class StopRequest {
  public:
   explicit StopRequest(const Comm& world);  // collective; installs the handlers; one at a time
@@ -32,6 +32,7 @@ class StopRequest {
   bool requested_ = false;
   struct sigaction term_before_ {};
   struct sigaction usr1_before_ {};
+  struct sigaction int_before_ {};
 };
 
 }  // namespace bitgrid::dist

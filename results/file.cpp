@@ -198,12 +198,13 @@ void sync_directory(const std::string& directory) {
 
 void make_directories(const std::string& directory) {
   const fs::path path(directory);
-  if (fs::is_directory(path)) return;
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) return;
   const std::string parent = folder_of(directory);
   if (parent != directory) make_directories(parent);
   if (::mkdir(directory.c_str(), 0777) != 0 && errno != EEXIST)
     throw RunError(fmt::format("cannot make {}: {}", directory, std::strerror(errno)));
-  if (!fs::is_directory(path)) throw RunError(directory + " is not a directory");
+  if (!fs::is_directory(path, ignored)) throw RunError(directory + " is not a directory");
   sync_directory(parent);
 }
 

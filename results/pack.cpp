@@ -1,5 +1,8 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 #include "kernels/error.hpp"
@@ -11,12 +14,29 @@
 
 namespace bitgrid::results {
 
+namespace {
+
+namespace fs = std::filesystem;
+
+void check_target(const std::string& file) {
+  std::error_code error;
+  const fs::path folder = fs::path(file).parent_path();
+  if (!folder.empty() && !fs::is_directory(folder, error))
+    throw InputError(fmt::format("{}: there is no folder {}", file, folder.string()));
+  if (::access(folder.empty() ? "." : folder.c_str(), W_OK) != 0)
+    throw InputError(fmt::format("{}: cannot write there: {}", file, std::strerror(errno)));
+  // The rename at the end would replace whatever is there, a device or somebody's notes included.
+  const fs::file_status status = fs::symlink_status(file, error);
+  if (fs::exists(status) && !is_results_file(file))
+    throw InputError(file + ": exists and is not a results file; it is not overwritten");
+}
+
+}  // namespace
+
 void pack(const std::string& directory, const std::string& file) {
   const Parts source = Parts::open(directory);
   if (source.packed()) throw InputError(directory + ": is packed already");
-  // The rename at the end would replace whatever is there, a device or somebody's notes included.
-  if (std::filesystem::exists(file) && !is_results_file(file))
-    throw InputError(file + ": exists and is not a results file; it is not overwritten");
+  check_target(file);
   std::vector<Part> parts;
   for (const std::string& part : source.all()) {
     verify_file(source.file(part));

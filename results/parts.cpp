@@ -86,8 +86,14 @@ bool is_temporary(std::string_view file) {
 }
 
 Parts Parts::open(const std::string& path) {
-  if (!fs::exists(path)) throw InputError(path + ": there is no such file or directory");
-  if (fs::is_directory(path)) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status))
+    throw InputError(path + ": " +
+                     (status.type() == fs::file_type::not_found
+                          ? "there is no such file or directory"
+                          : "cannot be read: " + error.message()));
+  if (fs::is_directory(status)) {
     if (!fs::exists(fs::path(path) / "run.h5"))
       throw InputError(path + ": is not a results directory: it has no run.h5");
     return Parts(path, false);

@@ -20,12 +20,7 @@ CalibrationWalk::CalibrationWalk(RankContext& rank, std::int64_t layer, const La
   const std::int64_t tokens = states.x.rows();
   input_ = Matrix<float>(tokens, rank.config.hidden_size);
   attention_ = Matrix<float>(tokens, rank.config.query_size());
-  // The widest tap is kept when it fits; otherwise each shard's is made again where it is used.
-  const std::int64_t resident = (states.x.size() + input_.size() + attention_.size()) * 4;
-  keep_hidden_ =
-      rank.sweep.run.memory_bytes == 0 ||
-      resident + tokens * rank.config.intermediate_size * 4 <= rank.sweep.run.memory_bytes;
-  if (keep_hidden_) hidden_ = Matrix<float>(tokens, rank.config.intermediate_size);
+  if (rank.keeps_widest_tap) hidden_ = Matrix<float>(tokens, rank.config.intermediate_size);
 }
 
 TapInputs CalibrationWalk::go_to(Tap tap, const StatisticsNeeds& needs) {
@@ -83,7 +78,7 @@ MatrixView<const float> CalibrationWalk::tap_of(Tap tap, std::int64_t i) {
 }
 
 MatrixView<const float> CalibrationWalk::hidden_of(std::int64_t i) {
-  if (keep_hidden_) return rows_of(hidden_, i);
+  if (rank_.keeps_widest_tap) return rows_of(hidden_, i);
   Scratch& own = scratch();
   if (own.hidden.rows() != states_.length())
     own.hidden = Matrix<float>(states_.length(), rank_.config.intermediate_size);
@@ -118,7 +113,7 @@ MatrixView<float> CalibrationWalk::tap_rows(Tap tap, std::int64_t first, std::in
     case Tap::mlp_hidden:
       break;
   }
-  if (keep_hidden_) return hidden_.rows_from(row, rows);
+  if (rank_.keeps_widest_tap) return hidden_.rows_from(row, rows);
   Matrix<float>& buffer = scratch().shard_hidden;
   if (buffer.rows() < rows) buffer = Matrix<float>(rows, rank_.config.intermediate_size);
   return buffer.rows_from(0, rows);

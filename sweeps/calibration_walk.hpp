@@ -51,7 +51,6 @@ class CalibrationWalk {
   Matrix<float> input_;      // attention_input, then mlp_input
   Matrix<float> attention_;  // attention_output
   Matrix<float> hidden_;     // mlp_hidden
-  bool keep_hidden_ = true;
   std::atomic<double> forward_s_ = 0;
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <map>
@@ -14,6 +15,7 @@
 #include "sweeps/plan_command.hpp"
 #include "sweeps/runner.hpp"
 #include "sweeps/sweep.hpp"
+#include "sweeps/sweep_reader.hpp"
 #include "sweeps/version.hpp"
 
 namespace bitgrid {
@@ -191,9 +193,33 @@ void add_comparers(CLI::App& app, Options& options, Command& chosen) {
   });
 }
 
-int usage_exit(const CLI::App& app, const CLI::ParseError& error, bool prints) {
+// An empty value comes from a script's unset variable: it is not meant as "not given".
+void refuse_empty_values(CLI::App& app) {
+  const CLI::Validator not_empty(
+      [](const std::string& value) { return std::string(value.empty() ? "is empty" : ""); }, "");
+  for (CLI::App* command : app.get_subcommands({}))
+    for (CLI::Option* option : command->get_options())
+      if (option->get_items_expected_max() > 0) option->check(not_empty);
+}
+
+// CLI11 says no more than that it wants a command.
+std::string unknown_first_word(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2) return "";
+  const std::string word = argv[1];
+  std::vector<std::string> commands, options = {"--help", "--version"};
+  for (const CLI::App* command : app.get_subcommands({})) commands.push_back(command->get_name());
+  const bool is_option = word.starts_with("-");
+  const std::vector<std::string>& known = is_option ? options : commands;
+  if (std::find(known.begin(), known.end(), word) != known.end() || word == "-h") return "";
+  return fmt::format("unknown {} {}{}", is_option ? "option" : "command", quote_for_message(word),
+                     suggestion(word, known));
+}
+
+int usage_exit(const CLI::App& app, const CLI::ParseError& error, std::string message,
+               bool prints) {
   if (error.get_exit_code() == 0) return prints ? app.exit(error) : 0;  // --help, --version
-  if (prints) fmt::print(stderr, "bitgrid: {} (see bitgrid --help)\n", error.what());
+  if (message.empty()) message = error.what();
+  if (prints) fmt::print(stderr, "bitgrid: {} (see bitgrid --help)\n", one_line(message));
   return 2;
 }
 
@@ -229,12 +255,14 @@ int run_command_line(int argc, char** argv) {
   add_plan(app, options, chosen);
   add_readers(app, options, chosen);
   add_comparers(app, options, chosen);
+  refuse_empty_values(app);
   int code = 0;
   try {
     app.parse(argc, argv);
     code = run_chosen(chosen);
   } catch (const CLI::ParseError& error) {
-    code = usage_exit(app, error, dist::Comm::world(std::chrono::minutes(1)).rank() == 0);
+    code = usage_exit(app, error, unknown_first_word(app, argc, argv),
+                      dist::Comm::world(std::chrono::minutes(1)).rank() == 0);
   }
   dist::finalize();
   return code;

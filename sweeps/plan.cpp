@@ -112,12 +112,13 @@ std::int64_t statistics_bytes(std::int64_t in, std::int64_t shards) {
   return std::max(summing, factoring);
 }
 
-RankMemory rank_memory(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
-                       std::span<const EvaluationSize> evaluation) {
+RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
+                     std::span<const EvaluationSize> evaluation, bool keeps_widest_tap) {
   const auto& c = sweep.calibration;
   const bool calibrates = std::any_of(sweep.cells.begin(), sweep.cells.end(),
                                       [](const Recipe& r) { return recipe_needs(r).any(); });
   RankMemory memory;
+  memory.keeps_widest_tap = keeps_widest_tap;
   const MemoryBytes calibration = memory_bytes(config, c.length);
   memory.weights = 2 * calibration.layer;
   for (int replica = 0; replica < world.replicas; ++replica) {
@@ -129,9 +130,15 @@ RankMemory rank_memory(const Sweep& sweep, const LlamaConfig& config, const Plan
       hidden += windows(set.windows) * memory_bytes(config, set.length).window_hidden;
     memory.hidden = std::max(memory.hidden, hidden);
     if (!calibrates) continue;
-    const auto widest =
-        *std::max_element(calibration.window_tap.begin(), calibration.window_tap.end());
-    memory.taps = std::max(memory.taps, windows(c.windows) * widest);
+    // The inputs of q, k, v and of gate, up share one place.
+    const std::int64_t widest = calibration.window_tap[at(Tap::mlp_hidden)];
+    std::int64_t taps = windows(c.windows) * (calibration.window_tap[at(Tap::attention_input)] +
+                                              calibration.window_tap[at(Tap::attention_output)]);
+    // Made again: per thread one window's, and a shard's.
+    const std::int64_t shard_windows_max = (c.windows + c.shards - 1) / c.shards;
+    taps += keeps_widest_tap ? windows(c.windows) * widest
+                             : world.threads * (1 + shard_windows_max) * widest;
+    memory.taps = std::max(memory.taps, taps);
     const std::int64_t shards = replica_shards(c.shards, world.replicas, replica).count;
     for (const Tap tap : kTaps)
       memory.statistics =
@@ -186,6 +193,27 @@ CellPlan plan_cell(const Recipe& recipe, const Plan& plan, const Workload& calib
 
 }  // namespace
 
+std::vector<EvaluationSize> evaluation_sizes(std::span<const EvaluationText> texts) {
+  std::vector<EvaluationSize> sizes;
+  for (const EvaluationText& text : texts)
+    sizes.push_back({text.set, text.windows.count, text.windows.length});
+  return sizes;
+}
+
+RankMemory rank_memory(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
+                       std::span<const EvaluationSize> evaluation) {
+  const bool given = sweep.run.memory_bytes > 0;
+  const std::int64_t limit = given ? sweep.run.memory_bytes : world.memory;
+  RankMemory memory = memory_of(sweep, config, world, evaluation, true);
+  if (limit > 0 && memory.total() > limit) {
+    const RankMemory again = memory_of(sweep, config, world, evaluation, false);
+    if (again.total() < memory.total()) memory = again;
+  }
+  memory.limit = limit;
+  memory.limit_given = given;
+  return memory;
+}
+
 CellFlops& CellFlops::operator+=(const CellFlops& other) {
   forward += other.forward;
   statistics += other.statistics;
@@ -204,7 +232,6 @@ Plan make_plan(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& w
   plan.calibration = sweep.calibration;
   plan.evaluation.assign(evaluation.begin(), evaluation.end());
   plan.rates = rates;
-  plan.memory_limit = sweep.run.memory_bytes;
   plan.memory = rank_memory(sweep, config, world, evaluation);
   const Workload calibration{sweep.calibration.windows, sweep.calibration.length};
   for (const auto& recipe : sweep.cells) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/model/llama_config.hpp"
+#include "core/text/datasets.hpp"
 #include "kernels/place.hpp"
 #include "sweeps/sweep.hpp"
 
@@ -19,10 +20,14 @@ struct EvaluationSize {  // one perplexity set, cut into windows
   std::int64_t length = 0;
 };
 
+std::vector<EvaluationSize> evaluation_sizes(std::span<const EvaluationText> texts);
+
 struct PlanWorld {
   int stages = 1;
   int replicas = 1;
   int threads = 1;  // of each rank
+  // Bytes that a rank may have where [run] memory is "auto"; 0: not known.
+  std::int64_t memory = 0;
 };
 
 // What one rank does in a second with so many threads; another number of threads is taken in
@@ -61,12 +66,16 @@ struct CellPlan {
 // Bytes of the rank that needs most, in fp32 unless said otherwise.
 struct RankMemory {
   std::int64_t hidden = 0;   // residual streams of its calibration and evaluation windows
-  std::int64_t taps = 0;     // the widest tap of its calibration windows
+  std::int64_t taps = 0;     // inputs of the linears of its calibration windows
   std::int64_t weights = 0;  // two layers: one in use, one arriving
   std::int64_t statistics =
       0;  // partial Gram matrices, or the Gram matrix, its fp64 factor and the fp32 result
   std::int64_t head = 0;     // the output head of the last stage
   std::int64_t scratch = 0;  // of all threads
+  // Whether the widest tap is kept; where it would not fit it is made again, shard by shard.
+  bool keeps_widest_tap = true;
+  std::int64_t limit = 0;    // [run] memory, or what "auto" stands for; 0: none
+  bool limit_given = false;  // in the sweep file
   std::int64_t total() const { return hidden + taps + weights + statistics + head + scratch; }
 };
 
@@ -81,7 +90,6 @@ struct Plan {
   std::vector<CellPlan> cells;
   CellFlops flops;  // of all cells
   RankMemory memory;
-  std::int64_t memory_limit = 0;  // [run] memory; 0: none given
   std::int64_t output_bytes = 0;
   double efficiency = 1;  // share of the time that a stage is busy: G/(G + S − 1)
   double seconds = 0;     // wall time of the sweep
@@ -90,6 +98,11 @@ struct Plan {
 // Throws InputError naming the linear whose columns a cell's group does not divide.
 Plan make_plan(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
                std::span<const EvaluationSize> evaluation, const MachineRates& rates);
+
+RankMemory rank_memory(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
+                       std::span<const EvaluationSize> evaluation);
+// One line: what a rank needs, what it may have, what to change. "" where it fits.
+std::string memory_warning(const RankMemory& memory);
 
 // The plan as a table for a terminal.
 std::string plan_text(const Plan& plan);

@@ -5,16 +5,10 @@
 #include "core/checkpoint/checkpoint.hpp"
 #include "dist/topology.hpp"
 #include "sweeps/inputs.hpp"
+#include "sweeps/machine_memory.hpp"
 #include "sweeps/plan.hpp"
 
 namespace bitgrid {
-
-std::vector<EvaluationSize> evaluation_sizes(const Inputs& inputs) {
-  std::vector<EvaluationSize> sizes;
-  for (const EvaluationText& text : inputs.evaluation)
-    sizes.push_back({text.set, text.windows.count, text.windows.length});
-  return sizes;
-}
 
 int run_plan(const SweepCommand& command, int ranks) {
   const Sweep sweep = read_sweep(command.file, command.overrides);
@@ -26,8 +20,8 @@ int run_plan(const SweepCommand& command, int ranks) {
       dist::make_topology(ranks, 0, sweep.run.stages, sweep.run.replicas, config.layer_count,
                           sweep.calibration.shards, static_cast<std::int64_t>(sweep.cells.size()));
   const Inputs inputs = read_inputs(sweep, checkpoint);
-  const PlanWorld world{topology.stages, topology.replicas, place_threads(place)};
-  fmt::print("{}", plan_text(make_plan(sweep, config, world, evaluation_sizes(inputs),
+  const PlanWorld world{topology.stages, topology.replicas, place_threads(place), machine_memory()};
+  fmt::print("{}", plan_text(make_plan(sweep, config, world, evaluation_sizes(inputs.evaluation),
                                        measure_machine(place))));
   return 0;
 }

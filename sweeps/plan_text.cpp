@@ -91,10 +91,14 @@ std::string memory_text(const Plan& plan) {
   add("head", m.head);
   add("scratch", m.scratch);
   out += fmt::format(" ({})\n", terms);
-  if (plan.memory_limit > 0)
-    out += fmt::format("{} the {} that [run] memory allows\n",
-                       m.total() > plan.memory_limit ? "MORE than" : "within",
-                       bytes_text(plan.memory_limit));
+  if (!m.keeps_widest_tap) out += "the widest tap does not fit: it is made again, shard by shard\n";
+  if (const std::string warning = memory_warning(m); !warning.empty()) return out + warning + "\n";
+  if (m.limit_given) {
+    out += fmt::format("within the {} that [run] memory allows\n", bytes_text(m.limit));
+  } else if (m.limit > 0) {
+    out += fmt::format("this machine has {} left: room for {}\n", bytes_text(m.limit),
+                       counted(m.limit / std::max<std::int64_t>(m.total(), 1), "such rank"));
+  }
   return out;
 }
 
@@ -109,6 +113,22 @@ std::string bytes_text(std::int64_t bytes) {
     ++unit;
   }
   return fmt::format("{:.{}f} {}", value, unit > 0 && value < 99.95 ? 1 : 0, kUnits[unit]);
+}
+
+std::string memory_warning(const RankMemory& memory) {
+  if (memory.limit == 0 || memory.total() <= memory.limit) return "";
+  const std::int64_t of_windows = memory.hidden + memory.taps;
+  const std::int64_t of_model = memory.weights + memory.statistics + memory.head;
+  std::string remedy = "use more replicas or fewer windows";
+  if (memory.scratch > of_windows && memory.scratch > of_model) {
+    remedy = "use fewer threads per rank or shorter windows";
+  } else if (of_model > of_windows) {
+    remedy = "use fewer ranks on each machine";
+  }
+  return fmt::format("warning: a rank needs about {}, more than the {} that {}; {}{}",
+                     bytes_text(memory.total()), bytes_text(memory.limit),
+                     memory.limit_given ? "[run] memory allows" : "this machine has left for it",
+                     remedy, memory.limit_given ? ", or raise [run] memory" : "");
 }
 
 std::string plan_text(const Plan& plan) {

@@ -28,6 +28,8 @@ struct RankContext {
   const RopeTable& rope;
   results::RankCounters& counters;
   std::string host;
+  bool keeps_widest_tap =
+      true;  // of its calibration windows; else it is made again, shard by shard
 
   // Which of a set's windows this rank holds.
   ShardRange own_windows(std::int64_t windows) const {

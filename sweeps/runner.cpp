@@ -14,6 +14,8 @@
 #include "kernels/cuda_backend.hpp"
 #include "kernels/error.hpp"
 #include "sweeps/jobs.hpp"
+#include "sweeps/machine_memory.hpp"
+#include "sweeps/plan.hpp"
 #include "sweeps/progress.hpp"
 #include "sweeps/progress_channel.hpp"
 #include "sweeps/rank_context.hpp"
@@ -35,9 +37,8 @@ std::string host_name() {
   return name;
 }
 
-// How many processors this process may use, shared with the other ranks of its host unless the
-// launcher has bound it.
-int auto_threads(const dist::Comm& world, const std::string& host) {
+// Collective: how many ranks this host has.
+int ranks_on_host(const dist::Comm& world, const std::string& host) {
   std::string all;
   for (const std::string& other : world.gather_text(host, 0, "host names")) all += other + "\n";
   all = world.broadcast_text(all, 0, "host names");
@@ -47,12 +48,18 @@ int auto_threads(const dist::Comm& world, const std::string& host) {
     neighbours += all.compare(at, end - at, host) == 0;
     at = end + 1;
   }
+  return std::max(1, neighbours);
+}
+
+// How many processors this process may use, shared with the other ranks of its host unless the
+// launcher has bound it.
+int auto_threads(int neighbours) {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   sched_getaffinity(0, sizeof allowed, &allowed);
   const int usable = CPU_COUNT(&allowed);
   const bool bound = usable < sysconf(_SC_NPROCESSORS_ONLN);
-  return std::max(1, bound ? usable : usable / std::max(1, neighbours));
+  return std::max(1, bound ? usable : usable / neighbours);
 }
 
 // A sweep as rank 0 finds it, checked against model, data and what is stored, before anything is
@@ -209,10 +216,11 @@ StageVerdict agree_on_verdict(const dist::Comm& world, const StageVerdict& own) 
 }
 
 void note_warnings(const dist::Comm& world, const Preparation& p, Progress* progress,
-                   const std::string& device_note) {
+                   const std::string& device_note, const RankMemory& memory) {
   if (world.rank() != 0 || progress == nullptr) return;
   for (const std::string& warning : p.checkpoint->warnings()) progress->note("warning: " + warning);
   if (!device_note.empty()) progress->note(device_note);
+  if (const std::string warning = memory_warning(memory); !warning.empty()) progress->note(warning);
   const std::int64_t tokens = p.inputs.calibration.count * p.inputs.calibration.length;
   const std::int64_t widest = p.checkpoint->config().intermediate_size;
   if (tokens > 0 && tokens < 2 * widest)
@@ -253,16 +261,21 @@ Finish finish_run(const dist::Comm& world, Preparation& p, const SweepCommand& c
 
 int run_prepared(const dist::Comm& world, const SweepCommand& command, Preparation& p) {
   const std::string host = host_name();
-  const int threads = p.sweep.run.threads > 0 ? p.sweep.run.threads : auto_threads(world, host);
+  const int neighbours = ranks_on_host(world, host);
+  const int threads = p.sweep.run.threads > 0 ? p.sweep.run.threads : auto_threads(neighbours);
   const PlaceChoice chosen = make_place(device_from_name(p.sweep.run.device), threads);
   const LlamaConfig& config = p.checkpoint->config();
+  const RankMemory memory =
+      rank_memory(p.sweep, config,
+                  {p.topology.stages, p.topology.replicas, threads, machine_memory() / neighbours},
+                  evaluation_sizes(p.inputs.evaluation));
   dist::Comm replicas = world.split(p.topology.stage(), p.topology.replica());
   dist::StopRequest stop(world);
 
   std::optional<Progress> display;
   if (world.rank() == 0 && !command.quiet) display.emplace(isatty(STDERR_FILENO) != 0, std::cerr);
   Progress* shown = display ? &*display : nullptr;
-  note_warnings(world, p, shown, chosen.note);
+  note_warnings(world, p, shown, chosen.note, memory);
   ProgressChannel progress(world, p.topology, shown, job_names(p), config.layer_count);
 
   results::RunRecord run = run_record(p, threads, std::string(device_name(chosen.place.device)));
@@ -277,8 +290,19 @@ int run_prepared(const dist::Comm& world, const SweepCommand& command, Preparati
     const std::int64_t positions = std::max(p.sweep.calibration.length, p.sweep.evaluation.length);
     const RopeTable rope =
         make_rope_table(config, std::min(positions, config.max_position_embeddings));
-    RankContext rank{p.sweep, p.inputs, *p.checkpoint, config, chosen.place, p.topology,
-                     world,   replicas, *p.store,      rope,   counters,     host};
+    RankContext rank{p.sweep,
+                     p.inputs,
+                     *p.checkpoint,
+                     config,
+                     chosen.place,
+                     p.topology,
+                     world,
+                     replicas,
+                     *p.store,
+                     rope,
+                     counters,
+                     host,
+                     memory.keeps_widest_tap};
     const std::vector<CellGroup> groups = group_jobs(p.sweep, p.inputs, p.jobs, config.hidden_size);
     StageRunner runner(rank, p.jobs, groups, stop, progress);
     verdict = runner.run();

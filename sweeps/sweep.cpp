@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -23,6 +25,7 @@ constexpr Range kSeedRange{0, INT64_MAX};
 constexpr Range kShardsRange{1, 1 << 16};
 constexpr Range kRanksRange{1, 1 << 16};
 constexpr Range kThreadsRange{1, 4096};
+constexpr std::int64_t kMemoryMin = std::int64_t{32} << 20;
 
 const std::vector<std::string> kSets = {"wikitext2", "ptb", "ptb-new", "c4", "c4-new"};
 
@@ -107,6 +110,10 @@ Sweep::Run read_run(const SectionReader& section) {
     }
   };
   r.memory_bytes = parsed("memory", parse_bytes, r.memory_bytes);
+  if (r.memory_bytes > 0 && r.memory_bytes < kMemoryMin)
+    section.fail("memory", *section.find("memory"),
+                 fmt::format("expected at least {} MiB for a rank, found {}", kMemoryMin >> 20,
+                             quote_for_message(section.text("memory", std::string()))));
   r.deadline_s = parsed("deadline", parse_seconds, r.deadline_s);
   r.reproducible = section.flag("reproducible", r.reproducible);
   r.keep_tensors =
@@ -198,13 +205,19 @@ Sweep parse_sweep(const std::string& text, const std::string& file,
 }
 
 Sweep read_sweep(const std::string& file, const SweepOverrides& overrides) {
+  const auto refuse = [&](const std::string& why) {
+    throw InputError(one_line(fmt::format("{}: {}", file, why)));
+  };
+  std::error_code error;
+  if (std::filesystem::is_directory(file, error))
+    refuse("is a folder; expected a sweep file, such as sweeps/demo/demo.toml");
   std::ifstream in(file, std::ios::binary);
-  if (!in || std::filesystem::is_directory(file)) throw InputError(file + ": cannot be read");
+  if (!in) refuse(std::string("cannot be read: ") + std::strerror(errno));
   constexpr std::streamsize kBytesMax = (4 << 20) + 1;  // one more than parse_toml accepts
   std::string text(static_cast<std::size_t>(kBytesMax), '\0');
   in.read(text.data(), kBytesMax);
   text.resize(static_cast<std::size_t>(in.gcount()));
-  if (in.bad()) throw InputError(file + ": cannot be read");
+  if (in.bad()) refuse("cannot be read");
   return parse_sweep(text, file, overrides);
 }
 

@@ -40,6 +40,7 @@ struct Sweep {
     std::string device = "auto";
     std::int64_t memory_bytes = 0;  // per rank; 0: what the machine has
     double deadline_s = 600;
+    // Sums in a fixed order from CUDA and NCCL as well; on the CPU they always are.
     bool reproducible = false;
     bool keep_tensors = true;  // keep = "all"
     bool operator==(const Run&) const = default;

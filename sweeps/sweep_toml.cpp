@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "core/text/utf8.hpp"
 #include "kernels/error.hpp"
 #include "sweeps/toml_guard.hpp"
 
@@ -101,8 +102,24 @@ TomlValue::Table parse_toml(std::string_view text, const std::string& file) {
   }
 }
 
+namespace {
+
+// Whether a value that is no TOML was meant as some: an array, a table, a quoted text or an integer
+// beyond 64 bits. Anything else is taken for a plain text.
+bool looks_like_toml(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
+  if (text.empty()) return false;
+  if (std::string_view("[{\"'").find(text.front()) != text.npos) return true;
+  if (text.front() == '+' || text.front() == '-') text.remove_prefix(1);
+  return !text.empty() && text.find_first_not_of("0123456789_") == text.npos;
+}
+
+}  // namespace
+
 TomlValue parse_toml_value(const std::string& text, int line, const std::string& where) {
   if (one_line(text) != text) throw InputError(where + ": control characters in the value");
+  if (find_invalid_utf8(text) != std::string::npos)
+    throw InputError(where + ": the value is not UTF-8");
   const auto parse = [&](const std::string& value) {
     const std::string document = "value = " + value;
     if (document.size() > kTextBytesMax) throw InputError(where + ": the value is too long");
@@ -111,14 +128,13 @@ TomlValue parse_toml_value(const std::string& text, int line, const std::string&
   };
   try {
     return parse(text);
-  } catch (const toml::parse_error&) {  // not TOML: a plain text
-  } catch (const InputError&) {         // such as the path "/models/größer"
+  } catch (const toml::parse_error& e) {  // not TOML: a plain text
+    if (looks_like_toml(text))
+      throw InputError(one_line(fmt::format("{}: not a TOML value: {}", where, e.description())));
+  } catch (const InputError&) {  // such as the path "/models/größer"
+    if (looks_like_toml(text)) throw;
   }
-  try {
-    return parse(toml_quote(text));
-  } catch (const toml::parse_error&) {
-    throw InputError(where + ": the value is not UTF-8");
-  }
+  return parse(toml_quote(text));
 }
 
 std::string toml_quote(std::string_view text) {

@@ -43,7 +43,8 @@ const TomlValue* toml_find(const TomlValue::Table& table, std::string_view key);
 TomlValue::Table parse_toml(std::string_view text, const std::string& file);
 
 // The value of --set: TOML if it is TOML, else the text itself. Throws InputError for control
-// characters and for text that is not UTF-8. The line of everything inside is `line`.
+// characters, for text that is not UTF-8, and for what starts like a TOML array, table, string or
+// integer and is none. The line of everything inside is `line`.
 TomlValue parse_toml_value(const std::string& text, int line, const std::string& where);
 
 // A TOML basic string, quotes included.

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "core/checkpoint/strict_json.hpp"
+#include "core/text/json_input.hpp"
 #include "kernels/error.hpp"
 
 namespace bitgrid {
@@ -15,6 +16,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kFileBytesMax = 1 << 20;
+constexpr int kDepthMax = 8;
 constexpr std::int64_t kSizeMax =
     std::numeric_limits<std::int32_t>::max();  // token ids and BLAS take 32 bits
 
@@ -101,19 +103,6 @@ class Object {
   std::string file_;
   std::string path_;
 };
-
-// Strict in what nlohmann's parser lets pass, such as a key that appears twice.
-Json parse_strictly(std::string_view text, const std::string& file) {
-  struct Ignore final : JsonEvents {
-    void begin_object() override {}
-    void key(std::string_view) override {}
-    void begin_array() override {}
-    void end() override {}
-    void scalar(const JsonScalar&) override {}
-  } ignore;
-  read_json(text, file, JsonLimits{}, ignore);
-  return Json::parse(text);
-}
 
 struct Rope {
   std::optional<double> theta;
@@ -246,7 +235,7 @@ LlamaConfig parse_llama_config(std::string_view json, const std::string& file) {
   if (json.size() > kFileBytesMax)
     throw InputError(
         fmt::format("{}: {} bytes, expected at most {}", file, json.size(), kFileBytesMax));
-  const Json parsed = parse_strictly(json, file);
+  const Json parsed = parse_json(json, file, kDepthMax);
   if (!parsed.is_object()) throw InputError(file + ": expected a JSON object");
   const Object root(parsed, file, "");
   refuse_other_architectures(root);

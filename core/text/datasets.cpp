@@ -86,6 +86,8 @@ class DocumentDraw {
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       if (long_document(i) != nullptr) return;
     }
+    // Short lines were not even parsed: that they have no text at all is said first.
+    for (std::size_t i = 0; i < rows_.size(); ++i) rows_.text(i, "text");
     throw InputError(
         fmt::format("{}: none of the {} documents is longer than a window of {} tokens",
                     rows_.path(), rows_.size(), length_));

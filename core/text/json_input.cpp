@@ -40,6 +40,12 @@ json parse_json(std::string_view text, const std::string& where, int depth_max) 
     }
     return true;
   };
+  // nlohmann's lexer takes a zero byte for the end of the text and skips a byte order mark; JSON
+  // allows neither.
+  if (const auto zero = text.find('\0'); zero != text.npos)
+    throw InputError(fmt::format("{}: not valid JSON: a zero byte (byte {})", where, zero + 1));
+  if (text.starts_with("\xef\xbb\xbf"))
+    throw InputError(fmt::format("{}: not valid JSON: starts with a byte order mark", where));
   try {
     return json::parse(text, check);
   } catch (const json::exception& error) {

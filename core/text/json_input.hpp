@@ -7,9 +7,10 @@
 
 namespace bitgrid {
 
-// A JSON document from a file that nobody vouches for. Throws InputError, "where: …", on a syntax
-// error, a repeated key (parsers differ in which of the two they keep) and nesting deeper than
-// depth_max.
+// A JSON document from a file that nobody vouches for, as a tree; checkpoint/strict_json reads the
+// large tables of tensors without one. Throws InputError, "where: …", on anything but one value in
+// UTF-8 and whitespace around it, a repeated key (parsers differ in which of the two they keep) and
+// nesting deeper than depth_max.
 nlohmann::json parse_json(std::string_view text, const std::string& where, int depth_max = 32);
 
 // A short printable form of text for one-line messages: in quotes, escaped, cut after some 40

@@ -72,6 +72,8 @@ bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r") ==
 std::string read_file(const std::string& path, std::string_view needed_for) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::none)  // such as a loop of symbolic links
+    throw InputError(fmt::format("{}: cannot be opened: {}", path, error.message()));
   if (!fs::exists(status))
     throw InputError(fmt::format("{}: no such file; needed for {}", path, needed_for));
   if (fs::is_directory(status))

@@ -1,10 +1,14 @@
 #include "dist/stop.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
 #include <thread>
+
+#include "dist/launch.hpp"
 
 namespace bitgrid::dist {
 namespace {
@@ -31,7 +35,8 @@ TEST(Stop, NobodyAsked) {
 
 TEST(Stop, ASignalOnOneRankReachesAll) {
   const Comm world = Comm::world(kDeadline);
-  for (const int signal_number : {SIGUSR1, SIGTERM}) {
+  std::signal(SIGINT, SIG_DFL);  // whoever started the tests may have had it ignored
+  for (const int signal_number : {SIGUSR1, SIGTERM, SIGINT}) {
     StopRequest stop(world);
     if (world.rank() == world.size() / 2) std::raise(signal_number);  // rank 1 of 2 and 3
     EXPECT_TRUE(hears_within(stop, kDeadline));
@@ -69,12 +74,44 @@ TEST(Stop, CloseTakesInWhatIsOnItsWay) {
 
 TEST(Stop, PutsBackTheHandlersThatWereThere) {
   const Comm world = Comm::world(kDeadline);
-  std::signal(SIGUSR1, SIG_IGN);
-  {
-    StopRequest stop(world);
-    stop.close();
+  const auto own = [](int) {};
+  for (const int signal_number : {SIGUSR1, SIGTERM, SIGINT}) {
+    std::signal(signal_number, own);
+    {
+      StopRequest stop(world);
+      stop.close();
+    }
+    EXPECT_EQ(std::signal(signal_number, SIG_DFL), +own);
   }
-  EXPECT_EQ(std::signal(SIGUSR1, SIG_DFL), SIG_IGN);
+}
+
+// As a shell's background jobs have it.
+TEST(Stop, AnIgnoredInterruptStaysIgnored) {
+  const Comm world = Comm::world(kDeadline);
+  std::signal(SIGINT, SIG_IGN);
+  StopRequest stop(world);
+  std::raise(SIGINT);
+  EXPECT_FALSE(stop.requested());
+  stop.close();
+  std::signal(SIGINT, SIG_DFL);
+}
+
+TEST(Stop, ASecondInterruptEndsTheProcess) {
+  if (mpi_running()) GTEST_SKIP() << "a process that MPI knows of must not fork";
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    std::signal(SIGINT, SIG_DFL);
+    StopRequest stop(Comm::world(kDeadline));
+    std::raise(SIGINT);
+    std::raise(SIGTERM);
+    if (!stop.requested()) _exit(1);
+    std::raise(SIGINT);
+    _exit(2);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT) << status;
 }
 
 }  // namespace

@@ -93,6 +93,22 @@ def cases(folder, sweep):
     yield "more stages than layers", sweep, ["--set", "run.stages=5", "--set", "run.replicas=1"], ["stages"]
     yield "an unknown key on the command line", sweep, ["--set", "calibration.windos=3"], ["windos", "windows"]
     yield "no such cell", sweep, ["--cells", "nothing-*"], ["nothing-*"]
+    yield "an empty --cells", sweep, ["--cells", ""], ["--cells", "empty"]
+    yield "an empty --set", sweep, ["--set", ""], ["--set", "empty"]
+    yield "an empty --device", sweep, ["--device", ""], ["--device", "empty"]
+    yield "a silly amount of memory", sweep, ["--set", "run.memory=1KiB"], ["run.memory", "at least 32 MiB"]
+    yield "an integer beyond 64 bits", sweep, ["--set", "calibration.windows=99999999999999999999"], ["--set", "64 bits"]
+    yield "an unclosed bracket", sweep, ["--set", "evaluation.perplexity=['c4'"], ["--set", "not a TOML value", "array"]
+    loop = folder / "loop"
+    loop.symlink_to(loop)
+    yield "a loop of links as sweep file", loop, [], ["loop", "Too many levels of symbolic links"]
+    yield "a folder as sweep file", folder, [], ["is a folder"]
+    rows = folder / "rows.jsonl"
+    rows.write_text('{"content": "short"}\n' * 3)
+    yield ("calibration rows without a text", sweep, ["--set", f"calibration.data={rows}"],
+           ["rows.jsonl:1", 'no "text"'])
+    yield ("evaluation rows without a text", sweep, ["--set", f"evaluation.perplexity=['{rows}']"],
+           ["rows.jsonl:1", 'no "text"'])
     yield "prune with cells", sweep, ["--prune", "--cells", "rtn*"], ["--prune", "--cells"]
     yield "a device that is not there", sweep, ["--set", 'run.device="cuda"'], ["cuda"]
 
@@ -140,10 +156,20 @@ def main():
             check.equal((limited.returncode, len(harness.own_lines(limited.stderr))), (2, 1), "too little memory: " + limited.stderr)
             check.that("memory" in limited.stderr, "it says so: " + limited.stderr)
 
-        for usage in [[], ["swep"], ["sweep"], ["table", folder / "nowhere"], ["table", mine, "--format", "pdf"],
-                      ["diff", mine, folder / "nowhere"], ["check", folder / "nowhere"], ["show", sweep]]:
+        for usage, words in [
+                ([], "subcommand"), (["swep"], "'swep'; did you mean 'sweep'?"), (["frob"], "'frob'; known: sweep, plan"),
+                (["--frob"], "'--frob'"), (["sweep"], "FILE"), (["sweep", ""], "FILE: is empty"),
+                (["sweep", sweep, "--out", ""], "--out: is empty"), (["plan", sweep, "--cells", ""], "--cells: is empty"),
+                (["table", folder / "nowhere"], "nowhere"), (["table", mine, "--format", "pdf"], "pdf"),
+                (["diff", mine, folder / "nowhere"], "nowhere"), (["diff", mine, ""], "B: is empty"),
+                (["check", folder / "nowhere"], "nowhere"), (["show", sweep], "small.toml"),
+                (["show", folder / "loop"], "Too many levels of symbolic links"),
+                (["sweep", sweep, "--out", folder / "loop"], "loop is not a directory"),
+                (["pack", mine, folder / "nowhere" / "x.h5"], "there is no folder"),
+                (["pack", mine, folder / "loop"], "is not overwritten"), (["pack", mine, ""], "FILE: is empty")]:
             run = bitgrid.run(usage)
             check.equal((run.returncode, len(harness.own_lines(run.stderr))), (2, 1), f"usage {usage}: {run.stderr}")
+            check.that(words in run.stderr, f"usage {usage}: {words!r} in {run.stderr!r}")
         for command in ["", "sweep", "plan", "show", "table", "check", "diff", "pack"]:
             run = bitgrid.run([command, "--help"] if command else ["--help"])
             check.equal(run.returncode, 0, f"{command} --help")

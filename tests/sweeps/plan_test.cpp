@@ -151,7 +151,7 @@ TEST(PlanMemory, OfLlama8bOnOneRank) {
   const EvaluationSize sets[] = {{"wikitext2", 141, 2048}, {"c4", 256, 1024}};
   const RankMemory m = make_plan(sweep_of(kGptq), llama_8b(), {1, 1, 3}, sets, {}).memory;
   EXPECT_EQ(m.hidden, (128 + 141 + 128) * 32 * kMiB);  // 2048 x 4096 x 4 B = 32 MiB a window
-  EXPECT_EQ(m.taps, 128 * 112 * kMiB);                 // 2048 x 14336 x 4 B
+  EXPECT_EQ(m.taps, 128 * (32 + 32 + 112) * kMiB);     // 2048 x (4096 + 4096 + 14336) x 4 B
   EXPECT_EQ(m.weights, 2 * 4 * std::int64_t{218112000});
   // 16 shards: 5 packed partial sums and a square; for the factor 4 + 8 + 4 bytes.
   const std::int64_t f = 14336;
@@ -167,7 +167,55 @@ TEST(PlanMemory, SharesOfReplicas) {
   const RankMemory m = make_plan(sweep_of(kGptq), llama_8b(), {2, 3, 1}, sets, {}).memory;
   // Of 16 shards a replica has 5, 5 or 6: 48 of 128 windows and 6 of 16.
   EXPECT_EQ(m.hidden, (48 + 6) * 32 * kMiB);
-  EXPECT_EQ(m.taps, 48 * 112 * kMiB);
+  EXPECT_EQ(m.taps, 48 * 176 * kMiB);
+}
+
+// The widest tap of all windows, 14 GiB, against that of a shard of 8 windows and of one more.
+TEST(PlanMemory, TheWidestTapIsMadeAgainWhereItDoesNotFit) {
+  Sweep sweep = sweep_of(kGptq);
+  const RankMemory whole = rank_memory(sweep, llama_8b(), {1, 1, 3}, {});
+  EXPECT_TRUE(whole.keeps_widest_tap);
+  EXPECT_EQ(whole.limit, 0);
+  EXPECT_EQ(memory_warning(whole), "");
+  sweep.run.memory_bytes = whole.total();
+  EXPECT_EQ(rank_memory(sweep, llama_8b(), {1, 1, 3, 1}, {}).total(), whole.total());
+  sweep.run.memory_bytes = whole.total() - 1;
+  const RankMemory again = rank_memory(sweep, llama_8b(), {1, 1, 3, 1}, {});
+  EXPECT_FALSE(again.keeps_widest_tap);
+  EXPECT_EQ(whole.taps - again.taps, (128 - 3 * (1 + 8)) * 112 * kMiB);
+  EXPECT_EQ(memory_warning(again), "");
+}
+
+TEST(PlanMemory, AutoIsWhatTheMachineHas) {
+  const Sweep sweep = sweep_of(kGptq);
+  const RankMemory little = rank_memory(sweep, llama_8b(), {1, 1, 1, 1024 * kMiB}, {});
+  EXPECT_EQ(little.limit, 1024 * kMiB);
+  EXPECT_FALSE(little.keeps_widest_tap);
+  EXPECT_EQ(
+      memory_warning(little),
+      "warning: a rank needs about 17.9 GiB, more than the 1.0 GiB that this machine has left "
+      "for it; use more replicas or fewer windows");
+  const RankMemory enough = rank_memory(sweep, llama_8b(), {1, 1, 1, 1024 * 1024 * kMiB}, {});
+  EXPECT_TRUE(enough.keeps_widest_tap);
+  EXPECT_EQ(memory_warning(enough), "");
+}
+
+TEST(PlanMemory, TheRemedyFitsTheLargestPart) {
+  RankMemory memory;
+  memory.limit = kMiB;
+  memory.limit_given = true;
+  memory.weights = 2 * kMiB;
+  EXPECT_EQ(memory_warning(memory),
+            "warning: a rank needs about 2.0 MiB, more than the 1.0 MiB that [run] memory allows; "
+            "use fewer ranks on each machine, or raise [run] memory");
+  memory.scratch = 3 * kMiB;
+  EXPECT_NE(memory_warning(memory).find("; use fewer threads per rank or shorter windows, or"),
+            std::string::npos);
+  memory.hidden = memory.taps = 2 * kMiB;
+  EXPECT_NE(memory_warning(memory).find("; use more replicas or fewer windows, or"),
+            std::string::npos);
+  memory.limit = memory.total();
+  EXPECT_EQ(memory_warning(memory), "");
 }
 
 TEST(PlanMemory, WithoutCalibrationOrEvaluation) {
@@ -247,8 +295,9 @@ gptq-w4-pc-order=none   4.005    3.8 P  2.1 P    67 T  143 T      13 P  3.3 GiB 
 sum                              3.8 P  2.1 P    67 T  144 T      38 P  6.6 GiB     2 d 18 h
 (floating-point operations over all ranks; time on the busiest stage)
 
-memory of a rank: 37.6 GiB (hidden states 16.4 GiB, taps 14.0 GiB, weights 1.6 GiB, statistics 3.1 GiB, head 2.0 GiB, scratch 544 MiB)
-MORE than the 20.0 GiB that [run] memory allows
+memory of a rank: 33.6 GiB (hidden states 16.4 GiB, taps 10.0 GiB, weights 1.6 GiB, statistics 3.1 GiB, head 2.0 GiB, scratch 544 MiB)
+the widest tap does not fit: it is made again, shard by shard
+warning: a rank needs about 33.6 GiB, more than the 20.0 GiB that [run] memory allows; use more replicas or fewer windows, or raise [run] memory
 output: 6.6 GiB
 time: 3 d 16 h (each stage at work 75 % of it), at 100 GFLOP/s in products, 80 in Gram matrices, 20 in factors, 10 GB/s, with 2 threads
 )");
@@ -261,6 +310,17 @@ TEST(PlanText, SmallestPlan) {
       << text;
   EXPECT_NE(text.find("evaluation: none\n"), std::string::npos) << text;
   EXPECT_EQ(text.find("[run] memory"), std::string::npos) << text;
+}
+
+TEST(PlanText, MemoryThatIsEnough) {
+  Sweep sweep = sweep_of(kFp16);
+  sweep.run.memory_bytes = 32 * kMiB;
+  std::string text = plan_text(make_plan(sweep, small(), {}, {}, {}));
+  EXPECT_NE(text.find("\nwithin the 32.0 MiB that [run] memory allows\n"), std::string::npos);
+  sweep.run.memory_bytes = 0;
+  const std::int64_t need = make_plan(sweep, small(), {}, {}, {}).memory.total();
+  text = plan_text(make_plan(sweep, small(), {1, 1, 1, 3 * need + 1}, {}, {}));
+  EXPECT_NE(text.find(" left: room for 3 such ranks\n"), std::string::npos) << text;
 }
 
 TEST(BytesText, Values) {

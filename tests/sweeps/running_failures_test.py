@@ -89,19 +89,21 @@ find {folder}/disk -name '*.tmp.*' | wc -l
     check.equal(lines[-1], "0", "no temporary file is left")
 
 
-def stop_by_signal(bitgrid, check, folder, ranks, extra):
+def stop_by_signal(bitgrid, check, folder, ranks, extra, signals=(signal.SIGUSR1,)):
     sweep = harness.small_sweep(folder, windows=64)
-    base, out = folder / "signal-base", folder / f"signal-out{ranks}"
+    base, out = folder / "signal-base", folder / f"signal-out{signals[0]}-{ranks}"
     if not base.exists():
         check.equal(bitgrid.run(["sweep", sweep, "--out", base]).returncode, 0, "an undisturbed run")
     process = subprocess.Popen(bitgrid.command(["sweep", sweep, "--out", out] + extra, ranks), env=bitgrid.mpi_environment if ranks > 1 else bitgrid.environment,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored in a background job
     deadline = time.monotonic() + 60
     while not list(out.glob("cells/*/layer-*.h5")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.005)
-    process.send_signal(signal.SIGUSR1)
+    for number in signals:
+        process.send_signal(number)
     _, stderr = process.communicate(timeout=120)
-    what = f"SIGUSR1, {ranks} ranks"
+    what = f"signal {signals[0].name}, {ranks} ranks"
     check.equal(process.returncode, 75, f"{what}: {stderr[-500:]}")
     check.equal(len(harness.own_lines(stderr)), 1, f"{what}: one line: {stderr[-500:]!r}")
     finished = len(list(out.glob("cells/*/layer-*.h5")))
@@ -132,6 +134,7 @@ def main():
         for test in [nan_weight, overflowing_activations, stop_by_signal]:
             test(bitgrid, check, folder, 1, [])
             test(bitgrid, check, folder, 4, several)
+        stop_by_signal(bitgrid, check, folder, 1, [], signals=(signal.SIGINT, signal.SIGTERM))
         one_cell_fails(bitgrid, check, folder)
         full_disk(bitgrid, check, folder)
         two_at_once(bitgrid, check, folder)

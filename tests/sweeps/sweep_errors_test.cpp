@@ -120,6 +120,8 @@ TEST(SweepErrors, OutOfRange) {
        "f.toml:4: run.threads: expected an integer from 1 to 4096, found 5000"},
       {"[run]\nmemory = \"20 gigs\"" GRID,
        "f.toml:4: run.memory: expected a size such as \"20GiB\" or \"512 MiB\", found '20 gigs'"},
+      {"[run]\nmemory = \"1KiB\"" GRID,
+       "f.toml:4: run.memory: expected at least 32 MiB for a rank, found '1KiB'"},
       {"[run]\ndeadline = \"soon\"" GRID,
        "f.toml:4: run.deadline: expected a time such as \"10min\" or \"90s\", found 'soon'"},
       {"[run]\ndevice = \"gpu\"" GRID,
@@ -254,6 +256,12 @@ TEST(SweepErrors, Set) {
        "--set ...=3: unknown table ''; known: calibration, data, evaluation, grid, model, name, "
        "output, run"},
       {"a.b.c.d.e=3", "--set a.b.c.d.e=3: a key of more than 4 parts"},
+      {"calibration.seed=99999999999999999999",
+       "--set calibration.seed=99999999999999999999: not a TOML value: Error while parsing decimal "
+       "integer: '99999999999999999999' is not representable in 64 bits"},
+      {"evaluation.perplexity=['c4'",
+       "--set evaluation.perplexity=['c4': not a TOML value: Error while parsing array: "
+       "encountered end-of-file"},
       {"name=\xff", "--set name=\xff: the value is not UTF-8"},
       {"name=a\nmodel=\"b\"", "--set name=a?model=\"b\": control characters in the value"},
   };

@@ -180,7 +180,7 @@ bos = "always"
 stages = 2
 threads = 5
 device = "cpu"
-memory = "3MB"
+memory = "3GB"
 deadline = "0.1s"
 reproducible = true
 keep = "metrics"
@@ -324,7 +324,7 @@ TEST(ReadSweep, NamesAFileThatIsNotThere) {
     read_sweep("/nowhere/x.toml", {});
     FAIL();
   } catch (const InputError& e) {
-    EXPECT_STREQ(e.what(), "/nowhere/x.toml: cannot be read");
+    EXPECT_STREQ(e.what(), "/nowhere/x.toml: cannot be read: No such file or directory");
   }
   EXPECT_THROW(read_sweep("/", {}), InputError);
 }

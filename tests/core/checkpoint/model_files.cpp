@@ -95,4 +95,32 @@ std::vector<FileTensor> TinyModel::tensors() const {
   return all;
 }
 
+void write_single(const TempDirectory& directory, const std::vector<FileTensor>& tensors,
+                  const TinyModel& model, int shift) {
+  directory.write("config.json", model.config_json());
+  directory.write("model.safetensors", safetensors_bytes(tensors, shift));
+}
+
+void write_shards(const TempDirectory& directory, const std::vector<FileTensor>& tensors,
+                  const std::string& metadata) {
+  std::vector<FileTensor> parts[2];
+  std::string map;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    parts[i % 2].push_back(tensors[i]);
+    map += (i == 0 ? "\"" : ",\"") + tensors[i].name + "\":\"" + std::to_string(i % 2) +
+           ".safetensors\"";
+  }
+  directory.write("config.json", TinyModel{}.config_json());
+  for (int s : {0, 1})
+    directory.write(std::to_string(s) + ".safetensors", safetensors_bytes(parts[s]));
+  directory.write("model.safetensors.index.json",
+                  "{\"metadata\":" + metadata + ",\"weight_map\":{" + map + "}}");
+}
+
+FileTensor& tensor(std::vector<FileTensor>& all, const std::string& name) {
+  for (auto& t : all)
+    if (t.name == name) return t;
+  throw std::runtime_error(name);
+}
+
 }  // namespace bitgrid::test

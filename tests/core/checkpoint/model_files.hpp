@@ -48,4 +48,14 @@ struct TinyModel {
   std::vector<FileTensor> tensors() const;
 };
 
+// config.json and one file with everything.
+void write_single(const TempDirectory& directory, const std::vector<FileTensor>& tensors,
+                  const TinyModel& model = {}, int shift = 0);
+// config.json, two shards with the tensors dealt out in turn, and the index.
+void write_shards(const TempDirectory& directory, const std::vector<FileTensor>& tensors,
+                  const std::string& metadata = "{}");
+
+// The one of that name.
+FileTensor& tensor(std::vector<FileTensor>& all, const std::string& name);
+
 }  // namespace bitgrid::test

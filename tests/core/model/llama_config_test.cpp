@@ -204,10 +204,22 @@ TEST(LlamaConfigTest, RefusesTextThatIsNotOneObject) {
   for (const char* text : {"", "[]", "3", "{", "{}{}", "{\"model_type\": \"llama\",}",
                            "{\"model_type\": \"llama\"} x"})
     expect_refused(text, "");
+  const std::string good = R"({"model_type": "llama"})";
+  EXPECT_NO_THROW(parse_llama_config("\r\n\t " + good + " \n", "c"));
+  expect_refused(good + std::string(1, '\0'), "zero byte (byte 24)");
+  expect_refused(good + std::string("\0, \"hidden_size\": 8}", 20), "zero byte");
+  expect_refused(std::string("{\"model_type\": \"lla\0ma\"}", 25), "zero byte (byte 20)");
+  expect_refused("\xef\xbb\xbf" + good, "byte order mark");
+  expect_refused(good + "\xef\xbb\xbf", "not valid JSON");
+  expect_refused(good + good, "not valid JSON");
+  expect_refused(good + "\v", "not valid JSON");
+  expect_refused("{\"model_type\": \"llama\", \"x\": [[[[[[[[]]]]]]]]}", "deeper than 8");
   expect_refused("{\"model_type\": \"llama\", \"x\": \"\xff\"}", "");
   expect_refused("{\"model_type\": \"llama\", \"rope_theta\": 1e999}", "");
   expect_member_refused(R"("hidden_size": 8, "hidden_size": 16)", "hidden_size");
   expect_member_refused(R"("new": {"a": 1, "a": 1})", "\"a\"");
+  expect_refused(R"({"model_type": "llama", "model_type": "llama"})", "model_type");
+  expect_member_refused(R"("hidden_size": 8, "hidden\u005fsize": 16)", "hidden_size");
 }
 
 TEST(LlamaConfigTest, RefusesAHugeFile) {

@@ -155,6 +155,21 @@ TEST(Datasets, SamplingEndsWhenNoDocumentIsLongEnough) {
               HasSubstr(path + ": none of the 3 documents is longer than a window of 5 tokens"));
 }
 
+// Lines that are shorter than a window are not parsed, unless nothing else is there.
+TEST(Datasets, RowsWithoutTheirFieldAreNamedThoughTheyAreShort) {
+  const Folder folder;
+  const auto error_of = [&](const std::string& rows) {
+    const std::string path = folder.write("rows.jsonl", rows);
+    return input_error([&] {
+      calibration_windows(small(), {path, folder.path()}, {1, 100, 0}, false);
+    });
+  };
+  EXPECT_THAT(error_of("{\"text\": \"x\"}\n{\"content\": \"x\"}\n"),
+              HasSubstr("rows.jsonl:2: the row has no \"text\""));
+  EXPECT_THAT(error_of("{\"text\": 3}\n"), HasSubstr("rows.jsonl:1: \"text\" must be a string"));
+  EXPECT_THAT(error_of("{\"text\": \"x\"}\n"), HasSubstr("none of the 1 documents"));
+}
+
 TEST(Datasets, OneLongDocumentAmongManyIsFound) {
   const Folder folder;
   std::vector<std::string> texts(20000, "short");

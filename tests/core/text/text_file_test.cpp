@@ -52,6 +52,13 @@ TEST(TextFile, WhatCannotBeReadIsNamed) {
               HasSubstr(path + ": the gzip file is damaged"));
 }
 
+TEST(TextFile, ALoopOfLinksIsNotSaidToBeMissing) {
+  const Folder folder;
+  std::filesystem::create_symlink("loop.txt", folder / "loop.txt");
+  EXPECT_THAT(input_error([&] { read_text(folder / "loop.txt", "a test"); }),
+              HasSubstr("loop.txt: cannot be opened: Too many levels of symbolic links"));
+}
+
 TEST(TextFile, TextIsUtf8) {
   const Folder folder;
   EXPECT_EQ(read_text(folder.write("a.txt", "é\r\n"), "a test"), "é\r\n");

@@ -203,6 +203,9 @@ TEST(TokenizerJson, BrokenJsonIsOneLineWithThePlace) {
   EXPECT_THAT(refusal("{\"a\": \"\xFF\"}"), HasSubstr("not valid JSON"));
   EXPECT_THAT(refusal("{\"a\": \"\\ud800\"}"), HasSubstr("not valid JSON"));
   EXPECT_THAT(refusal("{\"a\": 1, \"a\": 2}"), HasSubstr("the key \"a\" appears twice"));
+  EXPECT_THAT(refusal(good + std::string("\0{}", 3)), HasSubstr("a zero byte (byte"));
+  EXPECT_THAT(refusal("\xef\xbb\xbf" + good), HasSubstr("starts with a byte order mark"));
+  EXPECT_THAT(refusal(good + "{}"), HasSubstr("not valid JSON"));
   for (std::size_t cut = 0; cut < good.size(); cut += 97)
     EXPECT_NE(refusal(good.substr(0, cut)), "") << cut;
 }
