@@ -17,10 +17,10 @@ using Lines = std::vector<std::string>;
 // What two runs of one sweep may differ in: when, where and how fast, which build, and the sweep's
 // other lines. All else in a file is compared, whatever it is.
 const std::set<std::string> kNotCompared = {
-    "host",         "hosts",      "rank",    "started_s",         "finished_s",
-    "wall_s",       "seconds",    "version", "peak_memory_bytes", "factor_s",
-    "solve_s",      "sweep_text", "blas",    "failure",           "tensors_kept",
-    "method_title", "calibration"};
+    "host",         "hosts",        "shared_with", "rank",    "started_s",
+    "finished_s",   "wall_s",       "seconds",     "version", "peak_memory_bytes",
+    "factor_s",     "solve_s",      "sweep_text",  "blas",    "failure",
+    "tensors_kept", "method_title", "calibration"};
 
 // Attributes that follow from what is compared anyway.
 const std::set<std::string> kDerived = {"code_hash", "linears", "arrays"};

@@ -34,6 +34,7 @@ void cell_fields(Io& io, Cell& c) {
   io("wall_s", c.wall_s);
   io("peak_memory_bytes", c.peak_memory_bytes);
   io("hosts", c.hosts);
+  io("shared_with", c.shared_with);
   io("finished_s", c.finished_s);
   io.seconds(c.seconds);
 }

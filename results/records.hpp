@@ -84,7 +84,8 @@ struct CellRecord {
   double wall_s = 0;
   std::int64_t peak_memory_bytes = 0;  // largest of the ranks
   std::vector<std::string> hosts;
-  double finished_s = 0;  // wall clock, seconds since 1970
+  std::vector<std::string> shared_with;  // cells with which it shared walks, statistics, factors
+  double finished_s = 0;                 // wall clock, seconds since 1970
 };
 
 // What one rank did in one run; `bitgrid show --ranks`. Over the ranks, every count sums to that of

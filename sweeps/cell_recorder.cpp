@@ -129,7 +129,7 @@ CellSummary summary_of(const results::CellRecord& record) {
 }  // namespace
 
 CellSummary measure_and_record(RankContext& rank, const CellJob& job, const OutputWeights& output,
-                               CellStates& states) {
+                               CellStates& states, const std::vector<std::string>& shared_with) {
   std::vector<results::MetricRecord> fresh;
   {
     const Stopwatch watch(states.travel.seconds["evaluation"]);
@@ -148,6 +148,7 @@ CellSummary measure_and_record(RankContext& rank, const CellJob& job, const Outp
                    record.tensors_kept =
                        rank.sweep.run.keep_tensors && record.header.recipe.quantizes();
                    fill_run_facts(record, travel);
+                   record.shared_with = shared_with;
                    rank.store.write_cell(record);
                    if (!rank.sweep.run.keep_tensors) rank.store.drop_layers(record.header);
                    summary = summary_of(record);

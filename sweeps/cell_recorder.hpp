@@ -14,7 +14,7 @@ struct CellSummary {
   double seconds = 0;
 };
 CellSummary measure_and_record(RankContext& rank, const CellJob& job, const OutputWeights& output,
-                               CellStates& states);
+                               CellStates& states, const std::vector<std::string>& shared_with);
 
 // The record of a cell that could not be computed; collective likewise.
 void record_failure(RankContext& rank, const CellJob& job, CellStates& states);

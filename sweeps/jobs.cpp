@@ -53,22 +53,8 @@ std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
   return jobs;
 }
 
-namespace {
-
-// Cells whose evaluation windows fit half of the memory together.
-std::int64_t cells_that_fit(const Sweep& sweep, const Inputs& inputs, std::int64_t hidden_size) {
-  if (sweep.run.memory_bytes == 0) return kGroupCells;
-  std::int64_t bytes = 1;
-  for (const EvaluationText& text : inputs.evaluation)
-    bytes += text.windows.count * text.windows.length * hidden_size * 4;
-  return std::clamp<std::int64_t>(sweep.run.memory_bytes / 2 / bytes, 1, kGroupCells);
-}
-
-}  // namespace
-
-std::vector<CellGroup> group_jobs(const Sweep& sweep, const Inputs& inputs,
-                                  const std::vector<CellJob>& jobs, std::int64_t hidden_size) {
-  const std::int64_t most = cells_that_fit(sweep, inputs, hidden_size);
+std::vector<CellGroup> group_jobs(const Sweep& sweep, const std::vector<CellJob>& jobs,
+                                  std::int64_t most) {
   std::vector<CellGroup> groups;
   std::optional<std::size_t> open;  // the group that further cells can join
   for (std::size_t i = 0; i < jobs.size(); ++i) {

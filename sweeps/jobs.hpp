@@ -34,11 +34,10 @@ struct CellGroup {
   std::vector<std::int64_t> jobs;  // indices into the list of jobs
   bool full_inputs = false;
 };
-// In the order of the jobs. A group has at most kGroupCells cells, fewer where [run] memory would
-// not hold the evaluation windows of so many.
-inline constexpr std::int64_t kGroupCells = 16;
-std::vector<CellGroup> group_jobs(const Sweep& sweep, const Inputs& inputs,
-                                  const std::vector<CellJob>& jobs, std::int64_t hidden_size);
+// In the order of the jobs; a group has at most `most` cells.
+inline constexpr std::int64_t kGroupCells = 16;  // where memory allows so many
+std::vector<CellGroup> group_jobs(const Sweep& sweep, const std::vector<CellJob>& jobs,
+                                  std::int64_t most);
 
 // Collective: rank 0's list on every rank.
 void broadcast_jobs(const dist::Comm& world, std::vector<CellJob>& jobs);

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <set>
 
 #include "core/methods/grid.hpp"
 #include "core/methods/registry.hpp"
 #include "core/model/cost.hpp"
 #include "kernels/pack_codes.hpp"
 #include "kernels/shard_tree.hpp"
+#include "sweeps/jobs.hpp"
 
 namespace bitgrid {
 namespace {
@@ -101,33 +103,46 @@ double layer_seconds(const Recipe& recipe, const CellFlops& layer, const LlamaCo
   return seconds;
 }
 
-// Partial sums and a square to work in while shards are added; then the whole matrix, its factor in
-// fp64, and U.
+// In fp64: packed partial sums and a square to work in while shards are added; then the whole
+// matrix and the triangle that is factored, and in fp32 U and a copy of S.
 std::int64_t statistics_bytes(std::int64_t in, std::int64_t shards) {
   const auto partials = static_cast<std::int64_t>(
       std::bit_width(static_cast<std::uint64_t>(std::max<std::int64_t>(shards, 1))));
   const std::int64_t square = in * in;
-  const std::int64_t summing = 4 * square + partials * 2 * in * (in + 1);
-  const std::int64_t factoring = 4 * square + 8 * square + 4 * square;
+  const std::int64_t summing = 8 * square + partials * 4 * in * (in + 1);
+  const std::int64_t factoring = 8 * square + 8 * square + 4 * square + 4 * square;
   return std::max(summing, factoring);
 }
 
+// Cells that share walks, statistics and factors where they go through the layers together.
+bool can_share(const Recipe& recipe) {
+  return recipe_needs(recipe).any() && recipe_full_inputs(recipe);
+}
+
+struct MemoryChoice {
+  bool keeps_widest_tap = true;
+  std::int64_t shared_cells = 1;
+};
+
 RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
-                     std::span<const EvaluationSize> evaluation, bool keeps_widest_tap) {
+                     std::span<const EvaluationSize> evaluation, const MemoryChoice& choice) {
   const auto& c = sweep.calibration;
   const bool calibrates = std::any_of(sweep.cells.begin(), sweep.cells.end(),
                                       [](const Recipe& r) { return recipe_needs(r).any(); });
   RankMemory memory;
-  memory.keeps_widest_tap = keeps_widest_tap;
+  memory.keeps_widest_tap = choice.keeps_widest_tap;
+  memory.shared_cells = choice.shared_cells;
   const MemoryBytes calibration = memory_bytes(config, c.length);
-  memory.weights = 2 * calibration.layer;
+  // Cells that go together have a quantized layer each.
+  memory.weights = (choice.shared_cells > 1 ? 2 + choice.shared_cells : 2) * calibration.layer;
   for (int replica = 0; replica < world.replicas; ++replica) {
     const auto windows = [&](std::int64_t count) {
       return replica_windows(count, c.shards, world.replicas, replica).count;
     };
     std::int64_t hidden = calibrates ? windows(c.windows) * calibration.window_hidden : 0;
     for (const auto& set : evaluation)
-      hidden += windows(set.windows) * memory_bytes(config, set.length).window_hidden;
+      hidden += choice.shared_cells * windows(set.windows) *
+                memory_bytes(config, set.length).window_hidden;
     memory.hidden = std::max(memory.hidden, hidden);
     if (!calibrates) continue;
     // The inputs of q, k, v and of gate, up share one place.
@@ -136,8 +151,8 @@ RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWo
                                               calibration.window_tap[at(Tap::attention_output)]);
     // Made again: per thread one window's, and a shard's.
     const std::int64_t shard_windows_max = (c.windows + c.shards - 1) / c.shards;
-    taps += keeps_widest_tap ? windows(c.windows) * widest
-                             : world.threads * (1 + shard_windows_max) * widest;
+    taps += choice.keeps_widest_tap ? windows(c.windows) * widest
+                                    : world.threads * (1 + shard_windows_max) * widest;
     memory.taps = std::max(memory.taps, taps);
     const std::int64_t shards = replica_shards(c.shards, world.replicas, replica).count;
     for (const Tap tap : kTaps)
@@ -169,12 +184,47 @@ void add_storage(const Recipe& recipe, const LlamaConfig& config, CellPlan& cell
   cell.output_bytes = bytes.all * config.layer_count;
 }
 
-CellPlan plan_cell(const Recipe& recipe, const Plan& plan, const Workload& calibration) {
+// What a factor depends on beside the statistics, as far as cells can differ in it.
+std::string factor_of(const Recipe& recipe) {
+  std::string key;
+  for (const char* option : {"damp", "order"})
+    if (const auto found = recipe.options.find(option); found != recipe.options.end())
+      key += option_text(found->second) + " ";
+  return key;
+}
+
+// Leaves out what a cell gets from the cells before it in its group.
+class Sharing {
+ public:
+  explicit Sharing(std::int64_t most) : most_(most) {}
+  void apply(const Recipe& recipe, CellPlan& cell, CellFlops& layer) {
+    if (!can_share(recipe)) return;
+    if (members_ == 0 || members_ == most_) {
+      first_ = cell.name;
+      factors_ = {factor_of(recipe)};
+      members_ = 1;
+      return;
+    }
+    ++members_;
+    cell.shares_with = first_;
+    layer.forward = layer.statistics = 0;
+    if (!factors_.insert(factor_of(recipe)).second) layer.factorization = 0;
+  }
+
+ private:
+  std::int64_t most_, members_ = 0;
+  std::string first_;
+  std::set<std::string> factors_;
+};
+
+CellPlan plan_cell(const Recipe& recipe, const Plan& plan, const Workload& calibration,
+                   Sharing& sharing) {
   const LlamaConfig& config = plan.config;
   CellPlan cell;
   cell.name = recipe_name(recipe);
   add_storage(recipe, config, cell);
-  const CellFlops layer = cell_layer_flops(recipe, config, calibration, plan.evaluation);
+  CellFlops layer = cell_layer_flops(recipe, config, calibration, plan.evaluation);
+  sharing.apply(recipe, cell, layer);
   cell.flops = times(layer, real(config.layer_count));
   double head = 0;
   for (const auto& set : plan.evaluation) head += head_flops(config, {set.windows, set.length});
@@ -204,11 +254,15 @@ RankMemory rank_memory(const Sweep& sweep, const LlamaConfig& config, const Plan
                        std::span<const EvaluationSize> evaluation) {
   const bool given = sweep.run.memory_bytes > 0;
   const std::int64_t limit = given ? sweep.run.memory_bytes : world.memory;
-  RankMemory memory = memory_of(sweep, config, world, evaluation, true);
-  if (limit > 0 && memory.total() > limit) {
-    const RankMemory again = memory_of(sweep, config, world, evaluation, false);
-    if (again.total() < memory.total()) memory = again;
-  }
+  const std::int64_t sharing = std::count_if(sweep.cells.begin(), sweep.cells.end(), can_share);
+  MemoryChoice choice{true, std::clamp<std::int64_t>(sharing, 1, kGroupCells)};
+  const auto total = [&](const MemoryChoice& c) {
+    return memory_of(sweep, config, world, evaluation, c).total();
+  };
+  while (limit > 0 && choice.shared_cells > 1 && total(choice) > limit) choice.shared_cells /= 2;
+  const MemoryChoice again{false, choice.shared_cells};
+  if (limit > 0 && total(choice) > limit && total(again) < total(choice)) choice = again;
+  RankMemory memory = memory_of(sweep, config, world, evaluation, choice);
   memory.limit = limit;
   memory.limit_given = given;
   return memory;
@@ -234,8 +288,9 @@ Plan make_plan(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& w
   plan.rates = rates;
   plan.memory = rank_memory(sweep, config, world, evaluation);
   const Workload calibration{sweep.calibration.windows, sweep.calibration.length};
+  Sharing sharing(plan.memory.shared_cells);
   for (const auto& recipe : sweep.cells) {
-    plan.cells.push_back(plan_cell(recipe, plan, calibration));
+    plan.cells.push_back(plan_cell(recipe, plan, calibration, sharing));
     CellPlan& cell = plan.cells.back();
     if (!sweep.run.keep_tensors) cell.output_bytes = 0;
     plan.flops += cell.flops;

@@ -61,6 +61,9 @@ struct CellPlan {
   double bits_per_weight = 16;    // of the linears, all that is stored to rebuild them counted
   std::int64_t output_bytes = 0;  // tensors; metrics and attributes are small beside them
   double seconds = 0;             // that the busiest stage works on it
+  // The cell whose walks, statistics and factors this one uses, so that they cost it nothing;
+  // empty: it has its own.
+  std::string shares_with;
 };
 
 // Bytes of the rank that needs most, in fp32 unless said otherwise.
@@ -72,6 +75,8 @@ struct RankMemory {
       0;  // partial Gram matrices, or the Gram matrix, its fp64 factor and the fp32 result
   std::int64_t head = 0;     // the output head of the last stage
   std::int64_t scratch = 0;  // of all threads
+  // How many cells that see the unquantized model's inputs go through the layers together.
+  std::int64_t shared_cells = 1;
   // Whether the widest tap is kept; where it would not fit it is made again, shard by shard.
   bool keeps_widest_tap = true;
   std::int64_t limit = 0;    // [run] memory, or what "auto" stands for; 0: none

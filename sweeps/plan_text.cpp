@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "core/model/cost.hpp"
 #include "sweeps/plan.hpp"
@@ -102,6 +103,18 @@ std::string memory_text(const Plan& plan) {
   return out;
 }
 
+// Which cells cost less because another one has done part of their work.
+std::string sharing_text(const Plan& plan) {
+  std::map<std::string, std::string> shared;
+  for (const CellPlan& cell : plan.cells)
+    if (!cell.shares_with.empty())
+      shared[cell.shares_with] += (shared[cell.shares_with].empty() ? "" : ", ") + cell.name;
+  std::string out;
+  for (const auto& [first, others] : shared)
+    out += fmt::format("shared with {} (walk, statistics, equal factors): {}\n", first, others);
+  return out.empty() ? out : out + "\n";
+}
+
 }  // namespace
 
 std::string bytes_text(std::int64_t bytes) {
@@ -143,7 +156,7 @@ std::string plan_text(const Plan& plan) {
   rows.push_back(row("sum", "", plan.flops, plan.output_bytes, seconds));
   std::string out = head_text(plan) + table_text(rows);
   out += "(floating-point operations over all ranks; time on the busiest stage)\n\n" +
-         memory_text(plan);
+         sharing_text(plan) + memory_text(plan);
   out += fmt::format("output: {}\n", bytes_text(plan.output_bytes));
   const MachineRates& r = plan.rates;
   out += fmt::format(

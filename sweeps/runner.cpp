@@ -303,7 +303,9 @@ int run_prepared(const dist::Comm& world, const SweepCommand& command, Preparati
                      counters,
                      host,
                      memory.keeps_widest_tap};
-    const std::vector<CellGroup> groups = group_jobs(p.sweep, p.inputs, p.jobs, config.hidden_size);
+    // The least of all ranks: machines may differ in memory.
+    const std::int64_t most = -world.all_max(-memory.shared_cells, "number of cells that fit");
+    const std::vector<CellGroup> groups = group_jobs(p.sweep, p.jobs, most);
     StageRunner runner(rank, p.jobs, groups, stop, progress);
     verdict = runner.run();
     verdict = agree_on_verdict(world, verdict);

@@ -100,7 +100,8 @@ void StageRunner::run_group(const CellGroup& group) {
     take_note(agreed, states);
   }
   if (rank_.last_stage()) {
-    for (std::size_t i = 0; i < group.jobs.size(); ++i) end_cell(group.jobs[i], states.cells[i]);
+    for (std::size_t i = 0; i < group.jobs.size(); ++i)
+      end_cell(group, group.jobs[i], states.cells[i]);
   } else {
     hand_over_.depart(group, std::move(states));
   }
@@ -108,9 +109,9 @@ void StageRunner::run_group(const CellGroup& group) {
 }
 
 // At the last stage: what there is to say of a cell is measured and stored.
-void StageRunner::end_cell(std::int64_t job_index, CellStates& states) {
+void StageRunner::end_cell(const CellGroup& group, std::int64_t job_index, CellStates& states) {
   try {
-    if (states.going()) measure_cell(job_index, states);
+    if (states.going()) measure_cell(group, job_index, states);
   } catch (const AgreedFailure& agreed) {
     take_note(agreed, states.travel);
   }
@@ -124,10 +125,14 @@ void StageRunner::end_cell(std::int64_t job_index, CellStates& states) {
   }
 }
 
-void StageRunner::measure_cell(std::int64_t job_index, CellStates& states) {
+void StageRunner::measure_cell(const CellGroup& group, std::int64_t job_index, CellStates& states) {
   const CellJob& job = jobs_[static_cast<std::size_t>(job_index)];
   if (output_.head.empty() && !job.measure.empty()) output_ = fetch_output(rank_);
-  const CellSummary summary = measure_and_record(rank_, job, output_, states);
+  std::vector<std::string> shared_with;
+  for (const std::int64_t other : group.jobs)
+    if (other != job_index)
+      shared_with.push_back(recipe_name(recipe_of(rank_, jobs_[static_cast<std::size_t>(other)])));
+  const CellSummary summary = measure_and_record(rank_, job, output_, states, shared_with);
   progress_.cell_done(job_index, summary.seconds, summary.text);
 }
 

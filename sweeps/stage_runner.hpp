@@ -52,8 +52,8 @@ class StageRunner {
   };
 
   void run_group(const CellGroup& group);
-  void end_cell(std::int64_t job_index, CellStates& states);
-  void measure_cell(std::int64_t job_index, CellStates& states);
+  void end_cell(const CellGroup& group, std::int64_t job_index, CellStates& states);
+  void measure_cell(const CellGroup& group, std::int64_t job_index, CellStates& states);
   // A failure that all replicas of the stage agreed on: of this cell, or of the run as a whole.
   void take_note(const AgreedFailure& agreed, CellTravel& travel);
   void take_note(const AgreedFailure& agreed, GroupStates& states);

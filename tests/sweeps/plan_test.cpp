@@ -153,13 +153,47 @@ TEST(PlanMemory, OfLlama8bOnOneRank) {
   EXPECT_EQ(m.hidden, (128 + 141 + 128) * 32 * kMiB);  // 2048 x 4096 x 4 B = 32 MiB a window
   EXPECT_EQ(m.taps, 128 * (32 + 32 + 112) * kMiB);     // 2048 x (4096 + 4096 + 14336) x 4 B
   EXPECT_EQ(m.weights, 2 * 4 * std::int64_t{218112000});
-  // 16 shards: 5 packed partial sums and a square; for the factor 4 + 8 + 4 bytes.
+  // 16 shards: 5 packed partial sums and a square; for the factor 8 + 8 + 4 + 4 bytes.
   const std::int64_t f = 14336;
-  EXPECT_EQ(m.statistics, std::max(4 * f * f + 5 * 2 * f * (f + 1), 16 * f * f));
+  EXPECT_EQ(m.statistics, std::max(8 * f * f + 5 * 4 * f * (f + 1), 24 * f * f));
   EXPECT_EQ(m.head, 4 * std::int64_t{525336576});
   EXPECT_EQ(m.scratch % 3, 0);
   EXPECT_GE(m.scratch / 3, 4 * 2048 * (4096 + 2 * 14336));
   EXPECT_EQ(m.total(), m.hidden + m.taps + m.weights + m.statistics + m.head + m.scratch);
+}
+
+// Cells that see the unquantized model's inputs: the first one pays for walk, statistics and
+// factor.
+TEST(PlanSharing, CellsWithFullInputsCostLess) {
+  const Sweep sweep = sweep_of(
+      "[[grid]]\nmethod = \"gptq\"\ngroup = -1\nbits = [4, 3]\ninputs = \"full\"\n"
+      "damp = [0.01, 0.1]\n" +
+      std::string(kRtn));
+  const EvaluationSize sets[] = {{"wikitext2", 16, 2048}};
+  const Plan plan = make_plan(sweep, llama_8b(), {}, sets, {});
+  ASSERT_EQ(plan.cells.size(), 5u);
+  const CellFlops& first = plan.cells[0].flops;
+  EXPECT_EQ(plan.cells[0].shares_with, "");
+  EXPECT_GT(first.forward * first.statistics * first.factorization, 0);
+  for (int i = 1; i < 4; ++i) {
+    EXPECT_EQ(plan.cells[i].shares_with, plan.cells[0].name);
+    EXPECT_EQ(plan.cells[i].flops.forward + plan.cells[i].flops.statistics, 0);
+    EXPECT_EQ(plan.cells[i].flops.solve, first.solve);
+  }
+  // Another damping is another factor, made once.
+  EXPECT_EQ(plan.cells[1].flops.factorization, first.factorization);
+  EXPECT_EQ(plan.cells[2].flops.factorization + plan.cells[3].flops.factorization, 0);
+  EXPECT_EQ(plan.cells[4].shares_with, "");
+  EXPECT_NE(plan_text(plan).find("shared with " + plan.cells[0].name), std::string::npos);
+
+  // Four quantized layers and four cells' evaluation windows; half as many where that does not fit.
+  EXPECT_EQ(plan.memory.shared_cells, 4);
+  const Plan alone = make_plan(sweep_of(kGptq), llama_8b(), {}, sets, {});
+  EXPECT_EQ(plan.memory.total() - alone.memory.total(),
+            4 * 4 * std::int64_t{218112000} + 3 * 16 * 32 * kMiB);
+  Sweep small_memory = sweep;
+  small_memory.run.memory_bytes = plan.memory.total() - 1;
+  EXPECT_EQ(rank_memory(small_memory, llama_8b(), {}, sets).shared_cells, 2);
 }
 
 TEST(PlanMemory, SharesOfReplicas) {
@@ -193,7 +227,7 @@ TEST(PlanMemory, AutoIsWhatTheMachineHas) {
   EXPECT_FALSE(little.keeps_widest_tap);
   EXPECT_EQ(
       memory_warning(little),
-      "warning: a rank needs about 17.9 GiB, more than the 1.0 GiB that this machine has left "
+      "warning: a rank needs about 20.2 GiB, more than the 1.0 GiB that this machine has left "
       "for it; use more replicas or fewer windows");
   const RankMemory enough = rank_memory(sweep, llama_8b(), {1, 1, 1, 1024 * 1024 * kMiB}, {});
   EXPECT_TRUE(enough.keeps_widest_tap);
@@ -295,9 +329,9 @@ gptq-w4-pc-order=none   4.005    3.8 P  2.1 P    67 T  143 T      13 P  3.3 GiB 
 sum                              3.8 P  2.1 P    67 T  144 T      38 P  6.6 GiB     2 d 18 h
 (floating-point operations over all ranks; time on the busiest stage)
 
-memory of a rank: 33.6 GiB (hidden states 16.4 GiB, taps 10.0 GiB, weights 1.6 GiB, statistics 3.1 GiB, head 2.0 GiB, scratch 544 MiB)
+memory of a rank: 35.8 GiB (hidden states 16.4 GiB, taps 10.0 GiB, weights 1.6 GiB, statistics 5.4 GiB, head 2.0 GiB, scratch 544 MiB)
 the widest tap does not fit: it is made again, shard by shard
-warning: a rank needs about 33.6 GiB, more than the 20.0 GiB that [run] memory allows; use more replicas or fewer windows, or raise [run] memory
+warning: a rank needs about 35.8 GiB, more than the 20.0 GiB that [run] memory allows; use more replicas or fewer windows, or raise [run] memory
 output: 6.6 GiB
 time: 3 d 16 h (each stage at work 75 % of it), at 100 GFLOP/s in products, 80 in Gram matrices, 20 in factors, 10 GB/s, with 2 threads
 )");
