@@ -25,19 +25,25 @@ struct NameParts {
 NameParts parse_name(const std::string& name) {
   NameParts parts;
   std::size_t at = 0;
-  do {  // "-w" and a digit: method names may hold hyphens themselves
-    at = name.find("-w", at + (at > 0));
-  } while (at != name.npos &&
-           !(at + 2 < name.size() && std::isdigit(static_cast<unsigned char>(name[at + 2]))));
+  // "-w" (bits) or "-b" (a budget of bits) and a digit: method names may hold hyphens themselves.
+  const auto starts_bits = [&](std::size_t i) {
+    return i + 2 < name.size() && (name[i + 1] == 'w' || name[i + 1] == 'b') &&
+           std::isdigit(static_cast<unsigned char>(name[i + 2]));
+  };
+  do {
+    at = name.find('-', at + (at > 0));
+  } while (at != name.npos && !starts_bits(at));
   parts.chain = name.substr(0, at);
   if (at == name.npos) return parts;
   parts.bits = std::strtod(name.c_str() + at + 2, nullptr);
-  std::vector<std::string> words;  // an option's value may hold hyphens: 1e-05
+  std::vector<std::string> words;  // an option's value may hold hyphens: 1e-05, layers.0-1=4
   for (at = name.find('-', at + 2); at != name.npos;) {
     const std::size_t end = name.find('-', at + 1);
     const std::string word = name.substr(at + 1, end == name.npos ? end : end - at - 1);
-    const bool starts_word = words.empty() || word == "pc" || word.find('=') != word.npos ||
-                             words.back().find('=') == words.back().npos;
+    const bool names_key =
+        word.find('=') != word.npos && std::isalpha(static_cast<unsigned char>(word[0])) != 0;
+    const bool starts_word =
+        words.empty() || word == "pc" || names_key || words.back().find('=') == words.back().npos;
     if (starts_word)
       words.push_back(word);
     else

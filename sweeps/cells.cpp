@@ -118,7 +118,9 @@ class Grid {
         source_.fail(value->line, e.what());
       }
       const Recipe& recipe = defaults_.at(*chain);
-      if (recipe.quantizes() && find("bits") == nullptr)
+      if (find("bits") != nullptr && find("budget") != nullptr)
+        source_.fail(find("budget")->line, "give either bits or a budget of bits, not both");
+      if (recipe.quantizes() && find("bits") == nullptr && find("budget") == nullptr)
         source_.fail(line_, fmt::format("this [[grid]] has no 'bits', which {} needs", *chain));
       if (!recipe.quantizes() && find("group") != nullptr)
         source_.fail(find("group")->line,
@@ -131,8 +133,6 @@ class Grid {
       if (axis.key == "method" || axis.key == "bits" || axis.key == "group") continue;
       if (axis.key == "activation_bits") {
         check_activation_bits(axis);
-      } else if (axis.key == "budget") {
-        source_.fail(axis.line, "budget: mixed precision under a budget is not in this version");
       } else {
         check_option(axis);
       }
@@ -190,8 +190,9 @@ class Grid {
     for (std::size_t a = 0; a < axes_.size(); ++a) {
       const std::string& key = axes_[a].key;
       const TomlValue& value = *axes_[a].values[at[a]];
-      if (key == "bits") {
+      if (key == "bits" || key == "budget") {
         draft.bits = number(key, value);
+        if (key == "budget") draft.options["budget"] = true;
       } else if (key == "group") {
         const auto* group = value.get_if<std::int64_t>();
         if (group == nullptr) source_.fail_kind(key, "an integer", value);
@@ -241,13 +242,15 @@ class Grid {
   // the line.
   void blame(const Draft& whole, const std::vector<std::size_t>& at) const {
     Draft draft{whole.chain, legal_bits(whole.chain), -1, {}};
+    if (whole.options.contains("budget")) draft.options["budget"] = true;
     const auto attempt = [&](const std::string& key) {
       try {
         draft.resolve();
       } catch (const InputError& e) {
         int line = line_;
         for (std::size_t a = 0; a < axes_.size(); ++a)
-          if (axes_[a].key == key) line = axes_[a].values[at[a]]->line;
+          if (axes_[a].key == key || (key == "bits" && axes_[a].key == "budget"))
+            line = axes_[a].values[at[a]]->line;
         source_.fail(line, e.what());
       }
     };

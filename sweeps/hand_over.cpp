@@ -43,9 +43,12 @@ GroupStates HandOver::arrive(const CellGroup& group) {
 GroupStates HandOver::embed(const CellGroup& group) {
   GroupStates states;
   states.cells.resize(group.jobs.size());
-  for (CellStates& cell : states.cells) {
-    cell.travel.started_s = wall_clock_s();
-    cell.travel.hosts = {rank_.host};
+  for (std::size_t i = 0; i < group.jobs.size(); ++i) {
+    CellTravel& travel = states.cells[i].travel;
+    travel.started_s = wall_clock_s();
+    travel.hosts = {rank_.host};
+    travel.failure = job(group, i).failure;
+    if (!travel.failure.empty()) travel.outcome = Outcome::failed;
   }
   agree_or_throw(rank_.replicas, dist::attempt([&] {
                    if (calibration_enters(group, states, 0))

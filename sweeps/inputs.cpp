@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "core/methods/mixed_precision.hpp"
 #include "core/methods/registry.hpp"
 #include "core/model/linear.hpp"
 #include "kernels/error.hpp"
@@ -16,7 +17,7 @@ namespace {
 
 bool any_needs_calibration(const Sweep& sweep) {
   for (const Recipe& recipe : sweep.cells)
-    if (recipe_needs(recipe).any()) return true;
+    if (uses_calibration(recipe)) return true;
   return false;
 }
 
@@ -72,7 +73,28 @@ Inputs read_inputs(const Sweep& sweep, const Checkpoint& checkpoint) {
   return inputs;
 }
 
+namespace {
+
+// A rule that matches nothing was meant for something.
+void check_mix(const Recipe& recipe, const LlamaConfig& config) {
+  const auto mix = recipe.options.find("mix");
+  if (mix == recipe.options.end()) return;
+  for (const BitsRule& rule : parse_mix(std::get<std::string>(mix->second))) {
+    bool any = false;
+    for (std::int64_t layer = 0; layer < config.layer_count; ++layer)
+      for (const Linear linear : kLinears) any |= rule_matches(rule, layer, linear);
+    if (!any)
+      throw InputError(fmt::format(
+          "mix: '{}' matches no linear of the model's {} layers; names are such as {}{}",
+          rule.pattern, config.layer_count, layer_prefix(0), linear_name(Linear::down)));
+  }
+}
+
+}  // namespace
+
 void check_sweep_against_model(const Sweep& sweep, const LlamaConfig& config) {
+  for (const Recipe& recipe : sweep.cells)
+    with_context(sweep.file + ": cell " + recipe_name(recipe), [&] { check_mix(recipe, config); });
   for (const Recipe& recipe : sweep.cells)
     for (const Linear linear : kLinears)
       with_context(sweep.file + ": cell " + recipe_name(recipe),
@@ -118,7 +140,7 @@ results::CellHeader cell_header(const Sweep& sweep, const Recipe& recipe, const 
   header.model_fingerprint = model_fingerprint;
   header.key = cell_key(recipe, inputs.calibration_fingerprint, sweep.calibration.shards,
                         sweep.calibration.seed);
-  if (recipe_needs(recipe).any()) {
+  if (uses_calibration(recipe)) {
     header.calibration =
         fmt::format("{}, {} x {}, seed {}", sweep.calibration.data, sweep.calibration.windows,
                     sweep.calibration.length, sweep.calibration.seed);

@@ -128,7 +128,7 @@ RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWo
                      std::span<const EvaluationSize> evaluation, const MemoryChoice& choice) {
   const auto& c = sweep.calibration;
   const bool calibrates = std::any_of(sweep.cells.begin(), sweep.cells.end(),
-                                      [](const Recipe& r) { return recipe_needs(r).any(); });
+                                      [](const Recipe& r) { return uses_calibration(r); });
   RankMemory memory;
   memory.keeps_widest_tap = choice.keeps_widest_tap;
   memory.shared_cells = choice.shared_cells;
@@ -170,18 +170,29 @@ RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWo
   return memory;
 }
 
+// The mean over layers: they differ where bits are mixed. Where bits are chosen under a budget, it
+// is taken to be used up.
 void add_storage(const Recipe& recipe, const LlamaConfig& config, CellPlan& cell) {
   if (!recipe.quantizes()) return;
-  StoredBytes bytes;
-  for (const Linear linear : kLinears) {
+  for (const Linear linear : kLinears)
     check_group(recipe, linear_name(linear), linear_cols(config, linear));
-    const StoredBytes more =
-        stored_bytes(recipe, linear_rows(config, linear), linear_cols(config, linear));
-    bytes.required += more.required;
-    bytes.all += more.all;
+  const double weights = real(parameter_counts(config).layer_linears) * real(config.layer_count);
+  if (recipe.has_budget()) {
+    cell.bits_per_weight = recipe.bits;
+    cell.output_bytes = static_cast<std::int64_t>(recipe.bits * weights / 8);
+    return;
   }
-  cell.bits_per_weight = 8 * real(bytes.required) / real(parameter_counts(config).layer_linears);
-  cell.output_bytes = bytes.all * config.layer_count;
+  StoredBytes bytes;
+  for (std::int64_t layer = 0; layer < config.layer_count; ++layer)
+    for (const Linear linear : kLinears) {
+      const StoredBytes more =
+          stored_bytes(recipe_for_linear(recipe, layer, linear), linear_rows(config, linear),
+                       linear_cols(config, linear));
+      bytes.required += more.required;
+      bytes.all += more.all;
+    }
+  cell.bits_per_weight = 8 * real(bytes.required) / weights;
+  cell.output_bytes = bytes.all;
 }
 
 // What a factor depends on beside the statistics, as far as cells can differ in it.

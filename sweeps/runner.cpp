@@ -13,6 +13,7 @@
 #include "dist/stop.hpp"
 #include "kernels/cuda_backend.hpp"
 #include "kernels/error.hpp"
+#include "sweeps/bit_budget.hpp"
 #include "sweeps/jobs.hpp"
 #include "sweeps/machine_memory.hpp"
 #include "sweeps/plan.hpp"
@@ -306,8 +307,11 @@ int run_prepared(const dist::Comm& world, const SweepCommand& command, Preparati
     // The least of all ranks: machines may differ in memory.
     const std::int64_t most = -world.all_max(-memory.shared_cells, "number of cells that fit");
     const std::vector<CellGroup> groups = group_jobs(p.sweep, p.jobs, most);
+    verdict = choose_bits(rank, p.sweep, p.jobs, stop);
     StageRunner runner(rank, p.jobs, groups, stop, progress);
-    verdict = runner.run();
+    const StageVerdict passed = runner.run();
+    if (!verdict.run_error) verdict.run_error = passed.run_error;
+    verdict.stopped |= passed.stopped;
     verdict = agree_on_verdict(world, verdict);
   }
   const Finish finish = finish_run(world, p, command, std::move(run), std::move(counters), verdict);

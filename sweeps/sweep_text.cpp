@@ -54,10 +54,10 @@ std::string cell_toml(const Recipe& cell) {
   if (!cell.quantizes()) return out;
   const bool whole = cell.bits == std::floor(cell.bits);
   out += fmt::format(
-      "bits = {}\ngroup = {}\n",
+      "{} = {}\ngroup = {}\n", cell.has_budget() ? "budget" : "bits",
       whole ? fmt::format("{}", static_cast<int>(cell.bits)) : toml_number(cell.bits), cell.group);
   for (const auto& [key, value] : cell.options)
-    out += fmt::format("{} = {}\n", key, option_toml(value));
+    if (key != "budget") out += fmt::format("{} = {}\n", key, option_toml(value));
   return out;
 }
 
@@ -111,7 +111,7 @@ std::string sweep_text(const Sweep& sweep) {
 std::string cell_key(const Recipe& recipe, const std::string& calibration_fingerprint,
                      std::int64_t shards, std::int64_t seed) {
   std::string text = fmt::format("bitgrid cell 1\n{}\nseed={}\n", recipe_canonical(recipe), seed);
-  if (recipe_needs(recipe).any())
+  if (uses_calibration(recipe))
     text += fmt::format("calibration={}\nshards={}\n", calibration_fingerprint, shards);
   return sha256_hex(text);
 }

@@ -63,8 +63,8 @@ double ratio(const Matrix<double>& errors, ErrorColumn part, ErrorColumn whole) 
 
 void measure_errors(const Place& place, const TapTask& task, TapWork& work,
                     std::vector<RoundedLinear>& rounded) {
-  const Matrix<float>* gram =
-      recipe_needs(task.recipe()).rounding.gram ? &shared_gram(work) : nullptr;
+  const bool known = task.gram_is_known || recipe_needs(task.recipe()).rounding.gram;
+  const Matrix<float>* gram = known ? &shared_gram(work) : nullptr;
   std::vector<Matrix<double>> errors;
   errors.reserve(rounded.size());
   std::vector<RowBlock> blocks;

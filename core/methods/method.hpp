@@ -25,6 +25,8 @@ struct TapTask {
   Tap tap = Tap::attention_input;
   std::uint64_t seed = 0;  // of the sweep; draws also depend on layer and linear, on nothing else
   std::vector<LinearTask> linears;
+  // The Gram matrix is there although the rounding may not use it: output errors can be told.
+  bool gram_is_known = false;
   const Recipe& recipe() const { return linears.front().recipe; }
   std::int64_t cols() const { return linears.front().w.cols; }
 };

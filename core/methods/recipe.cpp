@@ -4,7 +4,9 @@
 
 #include <optional>
 
+#include "core/methods/mixed_precision.hpp"
 #include "core/methods/registry.hpp"
+#include "kernels/error.hpp"
 
 namespace bitgrid {
 namespace {
@@ -30,18 +32,31 @@ std::optional<OptionValue> default_of(const Recipe& recipe, const std::string& k
 
 }  // namespace
 
-Recipe recipe_for_linear(const Recipe& recipe, std::int64_t, Linear) { return recipe; }
+Recipe recipe_for_linear(const Recipe& recipe, std::int64_t layer, Linear linear) {
+  Recipe own = recipe;
+  own.chosen_bits.clear();
+  if (recipe.has_budget()) {
+    const auto index = static_cast<std::size_t>(layer * kLinearCount + static_cast<int>(linear));
+    BITGRID_ASSERT(index < recipe.chosen_bits.size());
+    own.bits = recipe.chosen_bits[index];
+  }
+  if (const auto mix = recipe.options.find("mix"); mix != recipe.options.end())
+    for (const BitsRule& rule : parse_mix(std::get<std::string>(mix->second)))
+      if (rule_matches(rule, layer, linear)) own.bits = rule.bits;
+  return own;
+}
 
 std::string option_text(const OptionValue& value) { return std::visit(TextOf{}, value); }
 
 std::string recipe_name(const Recipe& recipe) {
   if (!recipe.quantizes()) return "fp16";
-  std::string name = fmt::format("{}-w{}", fmt::join(recipe.chain, "+"), recipe.bits);
+  const char* kind = recipe.has_budget() ? "b" : "w";
+  std::string name = fmt::format("{}-{}{}", fmt::join(recipe.chain, "+"), kind, recipe.bits);
   if (const auto a = recipe.options.find("activation_bits"); a != recipe.options.end())
     name += "-a" + option_text(a->second);
   name += recipe.group < 0 ? std::string("-pc") : fmt::format("-g{}", recipe.group);
   for (const auto& [key, value] : recipe.options) {  // a map: alphabetical
-    if (key == "activation_bits" || default_of(recipe, key) == value) continue;
+    if (key == "activation_bits" || key == "budget" || default_of(recipe, key) == value) continue;
     name += fmt::format("-{}={}", key, option_text(value));
   }
   return name;

@@ -20,7 +20,16 @@ struct Recipe {
   double bits = 16;
   std::int64_t group = -1;                     // −1: one group per row (per channel)
   std::map<std::string, OptionValue> options;  // every option of every method in the chain
+  // Where `bits` is a budget: the bits of each linear, layer after layer, once they are chosen.
+  // They follow from recipe, model and calibration, and are no part of what a cell is called.
+  std::vector<double> chosen_bits = {};
   bool operator==(const Recipe&) const = default;
+
+  // `bits` is what a weight may take on average, everything that is stored counted.
+  bool has_budget() const {
+    const auto found = options.find("budget");
+    return found != options.end() && std::get<bool>(found->second);
+  }
 
   bool quantizes() const { return chain != std::vector<std::string>{"fp16"}; }
   bool flag(const std::string& key) const { return std::get<bool>(options.at(key)); }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/methods/gptq.hpp"
+#include "core/methods/mixed_precision.hpp"
 #include "core/methods/rtn.hpp"
 #include "kernels/error.hpp"
 
@@ -71,13 +72,18 @@ std::vector<Method> make_table() {
       flag_option("symmetric", false, "grid symmetric around zero; no zero points are stored");
   const OptionSpec mse =
       flag_option("mse", false, "search each group's range for the smallest error |w - q|^2.4");
+  // Of roundings onto a grid of whole bits.
+  const OptionSpec mix = word_option(
+      "mix", "", {}, "other bits for some linears, such as \"down_proj=4+layers.0-3=8\"");
+  const OptionSpec budget =
+      flag_option("budget", false, "bits are an average that is spread over the linears");
   Method fp16;
   fp16.name = "fp16";
   fp16.kind = MethodKind::baseline;
   fp16.title = "FP16";
   return {
       fp16,
-      rounding("rtn", "RTN", {}, round_rtn, {symmetric, mse}),
+      rounding("rtn", "RTN", {}, round_rtn, {symmetric, mse, mix, budget}),
       rounding(
           "gptq", "GPTQ", {.gram = true}, round_gptq,
           {symmetric, mse,
@@ -90,7 +96,8 @@ std::vector<Method> make_table() {
                        "what the calibration windows have passed: the quantized layers before, or "
                        "the model as it was, which cells can share"),
            flag_option("compat", false,
-                       "group ranges without the current block's feedback, as the reference")}),
+                       "group ranges without the current block's feedback, as the reference"),
+           mix, budget}),
       later("awq", MethodKind::transform, "AWQ",
             "it scales channels by activation magnitude before rounding"),
       later("smoothquant", MethodKind::transform, "SmoothQuant",
@@ -180,6 +187,16 @@ std::vector<const Method*> resolve_chain(const std::string& text, Recipe& recipe
                       text, methods[i]->name));
   }
   return methods;
+}
+
+// A budget may be any number that lies between the fewest and the most bits, and what is stored
+// beside the codes.
+void check_budget(const Method& method, double bits) {
+  constexpr double kMostBeside = 8;
+  if (!(bits >= method.bits_min && bits <= method.bits_max + kMostBeside))
+    throw InputError(
+        fmt::format("method '{}': a budget must be a number of bits from {} to {}, not {}",
+                    method.name, method.bits_min, method.bits_max + kMostBeside, bits));
 }
 
 void check_bits(const Method& method, double bits) {
@@ -290,7 +307,12 @@ Recipe resolve_recipe(const std::string& method_chain, double bits, std::int64_t
                       const std::map<std::string, OptionValue>& options) {
   Recipe recipe;
   const std::vector<const Method*> methods = resolve_chain(method_chain, recipe);
-  check_bits(*methods.back(), bits);
+  const auto flag = options.find("budget");
+  const bool budget = flag != options.end() && flag->second == OptionValue(true);
+  if (budget)
+    check_budget(*methods.back(), bits);
+  else
+    check_bits(*methods.back(), bits);
   if (recipe.quantizes()) {
     if (group != -1 && group < 1)
       throw InputError(fmt::format(
@@ -299,6 +321,10 @@ Recipe resolve_recipe(const std::string& method_chain, double bits, std::int64_t
     recipe.group = group;
   }
   resolve_options(methods, method_chain, options, recipe);
+  if (const auto mix = recipe.options.find("mix"); mix != recipe.options.end()) {
+    const auto rules = parse_mix(std::get<std::string>(mix->second));
+    for (const BitsRule& rule : rules) check_bits(*methods.back(), rule.bits);
+  }
   return recipe;
 }
 
@@ -336,6 +362,10 @@ std::vector<StartTransform> recipe_transforms(const Recipe& recipe) {
     if (const Method* method = find_method(name); method != nullptr && method->start != nullptr)
       transforms.push_back(method->start);
   return transforms;
+}
+
+bool uses_calibration(const Recipe& recipe) {
+  return recipe.has_budget() || recipe_needs(recipe).any();
 }
 
 bool recipe_full_inputs(const Recipe& recipe) {

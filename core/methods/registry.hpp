@@ -55,6 +55,10 @@ RecipeNeeds recipe_needs(const Recipe& recipe);
 RoundTap recipe_rounding(const Recipe& recipe);
 std::vector<StartTransform> recipe_transforms(const Recipe& recipe);
 
+// Whether a cell of this recipe depends on the calibration text: by its statistics, or by the bits
+// that were chosen with it.
+bool uses_calibration(const Recipe& recipe);
+
 // Whether calibration windows reach every layer as the unquantized model gives them: recipes that
 // only transform and round to nearest, and those that ask for it (inputs = "full"). Such cells can
 // share walks, statistics and factors.
