@@ -170,7 +170,10 @@ results::RunRecord run_record(const Preparation& p, int threads, const std::stri
   run.ranks = run.stages * run.replicas;
   run.threads = threads;
   run.layer_count = p.checkpoint->config().layer_count;
-  run.sets = p.sweep.evaluation.perplexity;
+  for (const EvaluationText& text : p.inputs.evaluation) {
+    run.sets.push_back(text.set);
+    run.set_fingerprints.push_back(text.ids_fingerprint);
+  }
   run.evaluation_length = p.sweep.evaluation.length;
   for (const Recipe& recipe : p.sweep.cells) {
     const auto header = cell_header(p.sweep, recipe, p.inputs, run.model_fingerprint);
