@@ -266,7 +266,7 @@ RunRecord sample_run(const std::vector<CellHeader>& cells) {
   run.ranks = 2;
   run.stages = 1;
   run.replicas = 2;
-  run.threads = 1;
+  run.threads = 3;
   for (const CellHeader& cell : cells) {
     run.cell_names.push_back(cell.name);
     run.cell_keys.push_back(cell.key);

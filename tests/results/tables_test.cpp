@@ -133,7 +133,7 @@ TEST_F(Tables, ShowTellsProgressFailuresAndTimings) {
   write_some();
   const std::string cells =
       R"(: sweep demo of sweeps/demo/model (fingerprint 1f2e3d4c5b6a), bitgrid 0.1.0
-2 ranks = 1 stage x 2 replicas, 1 thread each, cpu, BLAS Haswell
+2 ranks = 1 stage x 2 replicas, 3 threads each, cpu, BLAS Haswell
 started 2023-11-14 22:13:20 UTC, ended after 95.0 s
 3 of 5 cells finished, 1 failed
 
