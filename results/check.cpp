@@ -1,38 +1,57 @@
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 
 #include "kernels/error.hpp"
 #include "results/file.hpp"
 #include "results/hdf5.hpp"
 #include "results/layout.hpp"
 #include "results/parts.hpp"
+#include "results/rows.hpp"
 #include "results/store.hpp"
 
 namespace bitgrid::results {
 namespace {
 
 namespace fs = std::filesystem;
-using Faults = std::vector<std::string>;
 
-// Runs fn; an Error that escapes is one more fault.
-template <class Fn>
-void collect(Faults& faults, Fn&& fn) {
-  try {
-    fn();
-  } catch (const Error& e) {
-    faults.push_back(e.what());
+// What to do: a sweep that is started again makes missing and damaged files anew, but does not look
+// for contradictions inside of sound ones. A packed file is one file, whatever is wrong in it.
+constexpr const char* kRunAgain = "; run the sweep again, which makes it again";
+constexpr const char* kDelete = "; delete it and run the sweep again";
+constexpr const char* kPackAgain = "; pack the output directory again";
+
+class Faults {
+ public:
+  explicit Faults(bool packed) : packed_(packed) {}
+  void add(const std::string& text, const char* remedy) {
+    lines_.push_back(text + (packed_ && *remedy != '\0' ? kPackAgain : remedy));
   }
-}
+  // Runs fn; false if an Error escapes, which is one more fault. A damaged file is made again by a
+  // sweep, other things are up to `remedy`.
+  template <class Fn>
+  bool none_in(const char* remedy, Fn&& fn) {
+    try {
+      fn();
+      return true;
+    } catch (const DamagedFile& e) {
+      add(e.what(), kRunAgain);
+    } catch (const Error& e) {
+      add(e.what(), remedy);
+    }
+    return false;
+  }
+  std::vector<std::string> take() { return std::move(lines_); }
+
+ private:
+  bool packed_;
+  std::vector<std::string> lines_;
+};
 
 // Unused bits behind a row's last code must be zero: there are no other ways to write the same
 // codes.
@@ -64,30 +83,12 @@ struct LinearSeen {
   std::string code_hash;
   std::int64_t rows = 0, cols = 0, bits = 0;
 };
-using LayersSeen = std::map<std::pair<std::int64_t, std::string>, LinearSeen>;
-
-void check_identity(const CellHeader& header, const std::string& cell, const std::string& where) {
-  const auto named = parse_cell_directory(cell);
-  if (header.name != named->name || !header.key.starts_with(named->key8))
-    throw Error(fmt::format("{}: belongs to cell {}, key {:.8}", where, header.name, header.key));
-}
-
-void check_layer(const Parts& parts, const std::string& cell, std::int64_t number, LayersSeen& seen,
-                 Faults& faults) {
-  const std::string part = layer_part(cell, number), where = parts.label(part);
-  const StoredLayer stored = layer_of(parts.read(part), where);
-  check_identity(stored.cell, cell, where);
-  if (stored.layer.layer != number)
-    throw Error(fmt::format("{}: holds layer {}", where, stored.layer.layer));
-  for (std::size_t i = 0; i < stored.layer.linears.size(); ++i) {
-    const QuantizedLinear& linear = stored.layer.linears[i];
-    collect(faults, [&] {
-      check_linear(linear, stored.code_hashes[i], fmt::format("{}: {}", where, linear.name));
-      seen[{number, linear.name}] = {stored.code_hashes[i], linear.rows, linear.cols,
-                                     required_bits(linear)};
-    });
-  }
-}
+struct LayersSeen {
+  std::map<std::pair<std::int64_t, std::string>, LinearSeen> linears;
+  std::vector<std::int64_t> stored;    // all that are there
+  std::string missing;                 // of a finished cell, as text
+  std::set<std::int64_t> with_faults;  // reported already; the cell's record cannot add to that
+};
 
 void check_metric(const MetricRecord& metric, const std::string& where) {
   if (metric.value.windows != static_cast<std::int64_t>(metric.window_sums.size()))
@@ -100,184 +101,216 @@ void check_metric(const MetricRecord& metric, const std::string& where) {
                             metric.set, metric.value.perplexity, metric.value.cross_entropy));
 }
 
-// A finished cell against its layers.
-void check_summaries(const CellRecord& record, const LayersSeen& seen, const std::string& where,
-                     Faults& faults) {
-  double bits = 0, weights = 0;
-  for (const LinearSummary& summary : record.linears) {
-    bits += static_cast<double>(summary.stored_bits);
-    weights += static_cast<double>(summary.rows) * static_cast<double>(summary.cols);
-    if (!record.tensors_kept) continue;
-    const std::string name = fmt::format("{}: layer {}: {}", where, summary.layer, summary.linear);
-    const auto it = seen.find({summary.layer, summary.linear});
-    if (it == seen.end())
-      faults.push_back(name + ": its tensors are missing or damaged");
-    else if (it->second.code_hash != summary.code_hash)
-      faults.push_back(name +
-                       ": its tensors are not those that were evaluated (code_hash differs)");
-    else if (it->second.rows != summary.rows || it->second.cols != summary.cols ||
-             it->second.bits != summary.stored_bits)
-      faults.push_back(name + ": shape or stored bits differ from those of its tensors");
+class Checker {
+ public:
+  Checker(const Parts& parts, bool complete)
+      : parts_(parts), complete_(complete), faults_(parts.packed()) {}
+
+  std::vector<std::string> run() {
+    bool listed = check_run();
+    for (const std::string& cell : parts_.cells()) check_cell(cell);
+    if (!parts_.packed()) check_master();
+    if (complete_ && listed)
+      faults_.none_in("", [&] { check_complete(Reader::open(parts_.path())); });
+    return faults_.take();
   }
-  if (record.tensors_kept && seen.size() > record.linears.size())
-    faults.push_back(where + ": there are tensors that it does not list");
-  if (weights > 0 &&
-      !(std::abs(bits / weights - record.bits_per_weight) <= 1e-9 * record.bits_per_weight))
-    faults.push_back(fmt::format("{}: bits_per_weight is {}, its linears make {}", where,
-                                 record.bits_per_weight, bits / weights));
-}
 
-void check_cell(const Parts& parts, const std::string& cell, const LayersSeen& seen,
-                Faults& faults) {
-  const std::string where = parts.label(cell_part(cell));
-  const CellRecord record = cell_of(parts.read(cell_part(cell)), where);
-  check_identity(record.header, cell, where);
-  if (record.status == CellStatus::failed) {
-    if (record.failure.empty()) faults.push_back(where + ": failed, but does not say why");
-    return;
-  }
-  for (const MetricRecord& metric : record.metrics)
-    collect(faults, [&] { check_metric(metric, where); });
-  check_summaries(record, seen, where, faults);
-}
-
-// Runs fn in a process of its own and returns its lines: HDF5 may crash or hang on a damaged file.
-Faults in_child(std::int64_t cpu_s_max, const std::function<Faults()>& fn) {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return {};
-  const pid_t child = ::fork();
-  if (child == 0) {
-    const rlimit limit{static_cast<rlim_t>(cpu_s_max), static_cast<rlim_t>(cpu_s_max)};
-    const rlimit no_core{0, 0};
-    if (::setrlimit(RLIMIT_CPU, &limit) != 0 || ::setrlimit(RLIMIT_CORE, &no_core) != 0) ::_exit(1);
-    std::string text;
-    try {
-      for (const std::string& line : fn()) text.append(line).append("\n");
-    } catch (const std::exception& e) {
-      text.append(e.what()).append("\n");
-    }
-    std::string_view rest = text;
-    while (!rest.empty()) {
-      const ssize_t n = ::write(ends[1], rest.data(), rest.size());
-      if (n <= 0) ::_exit(1);
-      rest.remove_prefix(static_cast<std::size_t>(n));
-    }
-    ::_exit(0);
-  }
-  ::close(ends[1]);
-  std::string text;
-  char buffer[4096];
-  for (ssize_t n; child > 0 && (n = ::read(ends[0], buffer, sizeof(buffer))) != 0;) {
-    if (n > 0) text.append(buffer, static_cast<std::size_t>(n));
-    if (n < 0 && errno != EINTR) break;
-  }
-  ::close(ends[0]);
-  int status = 0;
-  if (child > 0) ::waitpid(child, &status, 0);
-  Faults lines;
-  for (std::size_t at = 0, end; (end = text.find('\n', at)) != text.npos; at = end + 1)
-    lines.push_back(text.substr(at, end - at));
-  if (status != 0) lines.push_back("HDF5 crashes or hangs on it");
-  return lines;
-}
-
-// The linears of a damaged file whose hash is wrong: what lies in one piece has no checksum of
-// HDF5's.
-Faults wrong_hashes(const Parts& parts, const std::string& part) {
-  Faults faults;
-  const std::string name = parts.file(part);
-  const StoredLayer stored = layer_of(read_hdf5(name, parts.packed() ? "/" + part : "/"), part);
-  for (std::size_t i = 0; i < stored.layer.linears.size(); ++i)
-    if (stored.layer.linears[i].code_hash() != stored.code_hashes[i])
-      faults.push_back(fmt::format("{}: {}: its arrays do not have their hash", part,
-                                   stored.layer.linears[i].name));
-  return faults;
-}
-
-// What can be said of a damaged file: the datasets that cannot be read, else the linears whose hash
-// is wrong.
-Faults damage_of(const Parts& parts, const std::string& file) {
-  Faults hit = unreadable_hdf5(file);
-  if (!hit.empty()) return hit;
-  for (const std::string& part : parts.all())
-    if (parts.file(part) == file && parse_layer(fs::path(part).filename().string()))
-      collect(hit, [&] {
-        for (const std::string& line : wrong_hashes(parts, part)) hit.push_back(line);
-      });
-  return hit;
-}
-
-// False, with faults, unless the file is byte for byte what was written.
-bool sound(const Parts& parts, const std::string& file, Faults& faults) {
-  try {
-    verify_file(file);
-    return true;
-  } catch (const Error& e) {
-    faults.push_back(e.what());
-  }
-  std::error_code error;
-  const auto bytes = static_cast<std::int64_t>(fs::file_size(file, error));
-  const std::int64_t cpu_s_max = 2 + (error ? 0 : bytes / 20'000'000);
-  for (const std::string& line : in_child(cpu_s_max, [&] { return damage_of(parts, file); }))
-    faults.push_back(fmt::format("{}: {}", file, line));
-  return false;
-}
-
-void check_master(const Parts& parts, Faults& faults) {
-  const std::string& directory = parts.path();
-  const std::string file = (fs::path(directory) / "results.h5").string();
-  if (!fs::exists(file) || !sound(parts, file, faults)) return;
-  const auto check_links = [&](const auto& self, const Node& node) -> void {
-    for (const auto& [name, target] : node.links)
-      if (!fs::exists(fs::path(directory) / target))
-        faults.push_back(fmt::format("{}: {} is missing", file, target));
-    for (const auto& [name, child] : node.groups) self(self, child);
-  };
-  collect(faults, [&] { check_links(check_links, read_hdf5(file, "/")); });
-}
-
-// Every listed cell must have a record that says finished.
-void check_complete(const Reader& reader, Faults& faults) {
-  const std::int64_t layer_count = reader.run().layer_count;
-  for (const Reader::Entry& entry : reader.cells()) {
-    if (!entry.listed) continue;
-    if (!entry.has_record) {
-      faults.push_back(fmt::format("{}: not finished: {}{} layers are stored", entry.name,
-                                   entry.layers.size(),
-                                   layer_count > 0 ? fmt::format(" of {}", layer_count) : ""));
-      continue;
-    }
-    collect(faults, [&] {
-      const CellRecord record = reader.cell(entry);
-      if (record.status == CellStatus::failed)
-        faults.push_back(fmt::format("{}: failed: {}", entry.name, record.failure));
+ private:
+  // Whether a part is, byte for byte, what was written there. The digest of a packed file has been
+  // verified as a whole.
+  bool usable(const std::string& part) {
+    return faults_.none_in("", [&] {
+      if (!parts_.packed()) verify_file(parts_.file(part));
+      check_identity(parts_, part);
     });
   }
+
+  bool check_run() {
+    if (!parts_.has("run")) {
+      faults_.add(parts_.label("run") + ": is missing", kRunAgain);
+      return false;
+    }
+    return usable("run") &&
+           faults_.none_in(kRunAgain, [&] { run_of(parts_.read("run"), parts_.label("run")); });
+  }
+
+  void check_cell(const std::string& cell) {
+    LayersSeen seen;
+    seen.stored = parts_.layers(cell);
+    for (const std::int64_t layer : seen.stored) {
+      bool sound = usable(layer_part(cell, layer));
+      if (sound) sound = faults_.none_in(kDelete, [&] { check_layer(cell, layer, seen); });
+      if (!sound) seen.with_faults.insert(layer);
+    }
+    const std::string part = cell_part(cell);
+    if (!parts_.has(part)) return;
+    bool sound = usable(part);
+    if (sound) sound = faults_.none_in(kDelete, [&] { check_record(part, seen); });
+    if (!sound) records_with_faults_.insert(cell);
+    // A link to what is missing is the same fault once more.
+    if (!seen.missing.empty()) cells_without_layers_.insert(cell);
+  }
+
+  void check_layer(const std::string& cell, std::int64_t number, LayersSeen& seen) {
+    const std::string part = layer_part(cell, number), where = parts_.label(part);
+    const StoredLayer stored = layer_of(parts_.read(part), where);
+    for (std::size_t i = 0; i < stored.layer.linears.size(); ++i) {
+      const QuantizedLinear& linear = stored.layer.linears[i];
+      check_linear(linear, stored.code_hashes[i], fmt::format("{}: {}", where, linear.name));
+      seen.linears[{number, linear.name}] = {stored.code_hashes[i], linear.rows, linear.cols,
+                                             required_bits(linear)};
+    }
+  }
+
+  void check_record(const std::string& part, LayersSeen& seen) {
+    const std::string where = parts_.label(part);
+    const CellRecord record = cell_of(parts_.read(part), where);
+    if (record.status == CellStatus::failed) {
+      if (record.failure.empty()) throw Error(where + ": failed, but does not say why");
+      return;
+    }
+    for (const MetricRecord& metric : record.metrics)
+      faults_.none_in(kDelete, [&] { check_metric(metric, where); });
+    seen.missing = missing_layers(record, seen.stored);
+    if (!seen.missing.empty()) faults_.add(fmt::format("{}: {}", where, seen.missing), kRunAgain);
+    check_summaries(record, seen, where);
+  }
+
+  // A finished cell against its layers; at most one line for each layer that does not fit.
+  void check_summaries(const CellRecord& record, const LayersSeen& seen, const std::string& where) {
+    double bits = 0, weights = 0;
+    std::size_t compared = 0;
+    std::set<std::int64_t> named = seen.with_faults;
+    for (const LinearSummary& summary : record.linears) {
+      bits += static_cast<double>(summary.stored_bits);
+      weights += static_cast<double>(summary.rows) * static_cast<double>(summary.cols);
+      const bool stored = std::binary_search(seen.stored.begin(), seen.stored.end(), summary.layer);
+      if (!record.tensors_kept || !stored) continue;
+      ++compared;
+      const std::string fault = fault_of(summary, seen);
+      if (!fault.empty() && named.insert(summary.layer).second)
+        faults_.add(
+            fmt::format("{}: layer {}: {}: {}", where, summary.layer, summary.linear, fault),
+            kDelete);
+    }
+    if (record.tensors_kept && named.empty() && seen.linears.size() > compared)
+      faults_.add(where + ": there are tensors that it does not list", kDelete);
+    if (weights > 0 &&
+        !(std::abs(bits / weights - record.bits_per_weight) <= 1e-9 * record.bits_per_weight))
+      faults_.add(fmt::format("{}: bits_per_weight is {}, its linears make {}", where,
+                              record.bits_per_weight, bits / weights),
+                  kDelete);
+  }
+
+  static std::string fault_of(const LinearSummary& summary, const LayersSeen& seen) {
+    const auto it = seen.linears.find({summary.layer, summary.linear});
+    if (it == seen.linears.end()) return "its tensors are missing";
+    if (it->second.code_hash != summary.code_hash)
+      return "its tensors are not those that were evaluated (code_hash differs)";
+    if (it->second.rows != summary.rows || it->second.cols != summary.cols ||
+        it->second.bits != summary.stored_bits)
+      return "shape or stored bits differ from those of its tensors";
+    return "";
+  }
+
+  // Links of the master that lead nowhere are one fault: it is out of date.
+  void check_master() {
+    const std::string file = (fs::path(parts_.path()) / "results.h5").string();
+    if (!fs::exists(file)) return;
+    std::vector<std::string> dangling;
+    const auto collect = [&](const auto& self, const Node& node) -> void {
+      for (const auto& [name, target] : node.links)
+        if (target != "run.h5" && !fs::exists(fs::path(parts_.path()) / target) &&
+            !cells_without_layers_.contains(fs::path(target).parent_path().filename().string()))
+          dangling.push_back(target);
+      for (const auto& [name, child] : node.groups) self(self, child);
+    };
+    faults_.none_in(kRunAgain, [&] {
+      verify_file(file);
+      collect(collect, read_hdf5(file, "/"));
+    });
+    if (!dangling.empty())
+      faults_.add(fmt::format("{}: {} of its links lead nowhere, the first to {}", file,
+                              dangling.size(), dangling.front()),
+                  kRunAgain);
+  }
+
+  // Every listed cell must have a record that says finished, with every listed set.
+  void check_complete(const Reader& reader) {
+    const RunRecord run = reader.run();
+    for (const Reader::Entry& entry : reader.cells()) {
+      if (!entry.listed || records_with_faults_.contains(cell_directory(entry.name, entry.key)))
+        continue;
+      if (!entry.has_record)
+        faults_.add(not_finished(entry, run), "; run the sweep again");
+      else
+        faults_.none_in("", [&] { check_finished(reader.cell(entry), run); });
+    }
+  }
+
+  static std::string not_finished(const Reader::Entry& entry, const RunRecord& run) {
+    if (entry.layers.empty()) return entry.name + ": not finished: nothing is stored";
+    return fmt::format("{}: not finished: {}{} layers are stored", entry.name, entry.layers.size(),
+                       run.layer_count > 0 ? fmt::format(" of {}", run.layer_count) : "");
+  }
+
+  void check_finished(const CellRecord& record, const RunRecord& run) {
+    if (record.status == CellStatus::failed) {
+      faults_.add(fmt::format("{}: failed: {}", record.header.name, record.failure),
+                  "; run the sweep again, which tries it again");
+      return;
+    }
+    for (std::size_t set = 0; set < run.sets.size(); ++set)
+      if (find_metric(record, run, set) == nullptr)
+        faults_.add(fmt::format("{}: not measured on {}", record.header.name, run.sets[set]),
+                    "; run the sweep again");
+  }
+
+  const Parts& parts_;
+  bool complete_;
+  Faults faults_;
+  std::set<std::string> records_with_faults_, cells_without_layers_;  // "NAME.KEY8"
+};
+
+// What is wrong with a file that was given by its name: a packed file is verified before HDF5 sees
+// it. InputError if it never was one of ours.
+std::optional<std::string> fault_of_file(const std::string& path) {
+  try {
+    verify_file(path);
+    return std::nullopt;
+  } catch (const DamagedFile& e) {
+    if (!may_have_been_results_file(path)) throw InputError(e.what());
+    const std::string part = fs::path(path).stem().string();
+    const bool of_directory =
+        part == "run" || part == "cell" || part == "results" || parse_layer(part);
+    return e.what() + std::string(of_directory ? kRunAgain : kPackAgain);
+  } catch (const Error& e) {
+    throw InputError(e.what());
+  }
+}
+
+// The directory that a results.h5 belongs to; any other path is itself.
+std::string without_master(const std::string& path) {
+  const fs::path parent = fs::path(path).parent_path();
+  const fs::path folder = parent.empty() ? fs::path(".") : parent;
+  return fs::path(path).filename() == "results.h5" && fs::exists(folder / "run.h5")
+             ? folder.string()
+             : path;
 }
 
 }  // namespace
 
 std::vector<std::string> check(const std::string& path, bool complete) {
-  Faults faults;
-  const Parts parts = Parts::open(path);
-  // A directory's files are verified as each is met; a packed file is one.
-  const auto usable = [&](const std::string& part) {
-    return parts.packed() || sound(parts, parts.file(part), faults);
-  };
-  if (parts.packed() && !sound(parts, parts.path(), faults)) return faults;
-  bool run_sound = usable("run");
-  if (run_sound) collect(faults, [&] { run_of(parts.read("run"), parts.label("run")); });
-  for (const std::string& cell : parts.cells()) {
-    LayersSeen seen;
-    for (const std::int64_t layer : parts.layers(cell))
-      if (usable(layer_part(cell, layer)))
-        collect(faults, [&] { check_layer(parts, cell, layer, seen, faults); });
-    if (parts.has(cell_part(cell)) && usable(cell_part(cell)))
-      collect(faults, [&] { check_cell(parts, cell, seen, faults); });
+  const std::string where = without_master(path);
+  if (fs::is_directory(where)) {
+    // Without run.h5 a directory is ours if cells lie in it.
+    const bool ours =
+        fs::exists(fs::path(where) / "run.h5") || !Parts::directory(where).cells().empty();
+    return Checker(ours ? Parts::directory(where) : Parts::open(where), complete).run();
   }
-  if (!parts.packed()) check_master(parts, faults);
-  if (complete && run_sound) collect(faults, [&] { check_complete(Reader::open(path), faults); });
-  return faults;
+  if (fs::exists(where))
+    if (const auto fault = fault_of_file(where)) return {*fault};
+  return Checker(Parts::open(where), complete).run();
 }
 
 }  // namespace bitgrid::results

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <map>
 #include <set>
 
 #include "kernels/error.hpp"
@@ -20,10 +21,14 @@ const std::set<std::string> kNotCompared = {
     "host",         "hosts",        "shared_with", "rank",    "started_s",
     "finished_s",   "wall_s",       "seconds",     "version", "peak_memory_bytes",
     "factor_s",     "solve_s",      "sweep_text",  "blas",    "failure",
-    "tensors_kept", "method_title", "calibration"};
+    "tensors_kept", "method_title", "calibration", "set"};
 
 // Attributes that follow from what is compared anyway.
 const std::set<std::string> kDerived = {"code_hash", "linears", "arrays"};
+
+// What every file of a cell says of the sweep it was made by: compared once, not file by file.
+constexpr const char* kSettings[] = {"model_fingerprint", "calibration_fingerprint", "shards",
+                                     "seed"};
 
 std::string text_of(const Attribute& value) {
   return std::visit(
@@ -133,14 +138,39 @@ bool dropped(const Parts& parts, const Reader::Entry& entry) {
   return !cell_of(parts.read(part), parts.label(part)).tensors_kept;
 }
 
+// Settings that differ, as text, and the cells in which they do.
+using Settings = std::map<std::string, std::vector<std::string>>;
+
+// Takes the settings, and the key that follows from them, out of two files of a cell.
+void take_settings(Node& a, Node& b, const std::string& cell, Settings& settings) {
+  for (const char* name : kSettings) {
+    const auto x = a.attributes.extract(name), y = b.attributes.extract(name);
+    if (x.empty() || y.empty() || same(x.mapped(), y.mapped())) continue;
+    std::vector<std::string>& cells =
+        settings[fmt::format("{}: {} against {}", name, text_of(x.mapped()), text_of(y.mapped()))];
+    if (cells.empty() || cells.back() != cell) cells.push_back(cell);
+  }
+  a.attributes.erase("key");
+  b.attributes.erase("key");
+}
+
+void diff_parts(Node a, Node b, const std::string& cell, const std::string& where, Lines& lines,
+                Settings& settings) {
+  take_settings(a, b, cell, settings);
+  diff_nodes(a, b, where, lines);
+}
+
 void diff_cell(const Parts& a, const Parts& b, const Reader::Entry& x, const Reader::Entry& y,
-               Lines& lines) {
+               Lines& lines, Settings& settings) {
   const std::string cell_a = cell_directory(x.name, x.key), cell_b = cell_directory(y.name, y.key);
+  if (x.key != y.key)
+    lines.push_back(fmt::format("{}: key {:.8} against {:.8}", x.name, x.key, y.key));
   if (x.has_record != y.has_record)
     lines.push_back(
         fmt::format("{}: finished only in the {}", x.name, x.has_record ? "first" : "second"));
   else if (x.has_record)
-    diff_nodes(a.read(cell_part(cell_a)), b.read(cell_part(cell_b)), x.name, lines);
+    diff_parts(a.read(cell_part(cell_a)), b.read(cell_part(cell_b)), x.name, x.name, lines,
+               settings);
   // Where tensors were dropped, the hashes in the cell's record stand for them.
   if (dropped(a, x) || dropped(b, y)) return;
   std::set<std::int64_t> layers(x.layers.begin(), x.layers.end());
@@ -150,8 +180,8 @@ void diff_cell(const Parts& a, const Parts& b, const Reader::Entry& x, const Rea
     const bool in_a = std::binary_search(x.layers.begin(), x.layers.end(), layer);
     const bool in_b = std::binary_search(y.layers.begin(), y.layers.end(), layer);
     if (in_a && in_b)
-      diff_nodes(a.read(layer_part(cell_a, layer)), b.read(layer_part(cell_b, layer)), where,
-                 lines);
+      diff_parts(a.read(layer_part(cell_a, layer)), b.read(layer_part(cell_b, layer)), x.name,
+                 where, lines, settings);
     else
       lines.push_back(fmt::format("{} is only in the {}", where, in_a ? "first" : "second"));
   }
@@ -170,17 +200,24 @@ std::vector<std::string> diff(const std::string& a, const std::string& b) {
                         [&](const auto& entry) { return entry.name == name; });
   };
   Lines lines;
+  Settings settings;
   for (const Reader::Entry& entry : cells_a) {
     const auto other = find(cells_b, entry.name);
     if (other == cells_b.end())
       lines.push_back(entry.name + " is only in the first");
     else
-      diff_cell(parts_a, parts_b, entry, *other, lines);
+      diff_cell(parts_a, parts_b, entry, *other, lines, settings);
   }
   for (const Reader::Entry& entry : cells_b)
     if (find(cells_a, entry.name) == cells_a.end())
       lines.push_back(entry.name + " is only in the second");
-  return lines;
+  Lines all;
+  for (const auto& [text, cells] : settings)
+    all.push_back(
+        fmt::format("{} (in {}{})", text, cells.front(),
+                    cells.size() > 1 ? fmt::format(" and {} more", cells.size() - 1) : ""));
+  all.insert(all.end(), lines.begin(), lines.end());
+  return all;
 }
 
 }  // namespace bitgrid::results

@@ -62,9 +62,8 @@ void check_kind(Loader& io, const std::string& kind) {
 }
 
 bool MetricRecord::same_measurement(const MetricRecord& other) const {
-  return set == other.set && protocol == other.protocol && length == other.length &&
-         bos == other.bos && text_fingerprint == other.text_fingerprint &&
-         ids_fingerprint == other.ids_fingerprint;
+  return protocol == other.protocol && length == other.length && bos == other.bos &&
+         text_fingerprint == other.text_fingerprint && ids_fingerprint == other.ids_fingerprint;
 }
 
 }  // namespace bitgrid::results

@@ -41,6 +41,9 @@ struct Writer {
     numbers.bytes = numbers.storage;
     node.datasets[key].content = std::move(numbers);
   }
+  void optional_column(const char* key, const std::vector<std::string>& values) {
+    column(key, values);
+  }
   void seconds(const Seconds& seconds) {
     Node& terms = node.groups["seconds"];
     for (const auto& [term, s] : seconds) terms.attributes[term] = s;
@@ -75,6 +78,10 @@ struct Loader {
       throw Error(fmt::format("{}: dataset {} has the wrong type or shape", where, key));
     values.resize(static_cast<std::size_t>(numbers->shape[0]));
     if (!values.empty()) std::memcpy(values.data(), numbers->bytes.data(), numbers->bytes.size());
+  }
+  // One that files of older versions do not have.
+  void optional_column(const char* key, std::vector<std::string>& values) {
+    if (node.datasets.contains(key)) column(key, values);
   }
   void seconds(Seconds& seconds) {
     for (const auto& [term, value] : group("seconds").attributes) {

@@ -7,11 +7,13 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 
 #include "kernels/error.hpp"
@@ -89,14 +91,15 @@ Opened open_and_size(const std::string& file) {
   if (n < static_cast<ssize_t>(kUserBlockBytes) ||
       std::sscanf(block.c_str(), "bitgrid results\nsha256 %*64[0-9a-f]\nbytes %lld\n", &stated) !=
           1)
-    throw Error(
+    throw DamagedFile(
         file +
         ": damaged or not a file of bitgrid: its first 512 bytes are not a user block of ours");
   const std::int64_t content = status.st_size - static_cast<std::int64_t>(kUserBlockBytes);
   if (content < stated)
-    throw Error(fmt::format("{}: cut short: {} of {} bytes are there", file, content, stated));
+    throw DamagedFile(
+        fmt::format("{}: cut short: {} of {} bytes are there", file, content, stated));
   if (content > stated)
-    throw Error(fmt::format("{}: damaged: {} bytes too long", file, content - stated));
+    throw DamagedFile(fmt::format("{}: damaged: {} bytes too long", file, content - stated));
   return {std::move(fd), content, block};
 }
 
@@ -138,6 +141,21 @@ bool is_results_file(const std::string& file) {
   } catch (const Error&) {
     return false;
   }
+}
+
+bool may_have_been_results_file(const std::string& file) {
+  constexpr std::string_view ours = "bitgrid results\n", hdf5 = "\x89HDF\r\n\x1a\n";
+  const Descriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  std::string bytes(kUserBlockBytes + hdf5.size(), '\0');
+  const ssize_t n = fd.valid() ? ::pread(fd.get(), bytes.data(), bytes.size(), 0) : -1;
+  if (n < 0) return false;
+  bytes.resize(static_cast<std::size_t>(n));
+  if (bytes.starts_with(hdf5)) return false;  // HDF5, but not behind a user block
+  std::size_t alike = 0;
+  for (std::size_t i = 0; i < std::min(ours.size(), bytes.size()); ++i)
+    alike += ours[i] == bytes[i];
+  if (alike + 4 >= ours.size() || file.ends_with(".h5")) return true;
+  return bytes.size() > kUserBlockBytes && bytes.substr(kUserBlockBytes) == hdf5;
 }
 
 void publish(const std::string& file, std::span<const std::byte> content) {
@@ -186,7 +204,8 @@ void verify_size(const std::string& file) { open_and_size(file); }
 void verify_file(const std::string& file) {
   const Opened opened = open_and_size(file);
   if (user_block(content_sha256(opened.fd.get(), file), opened.bytes) != opened.block)
-    throw Error(file + ": damaged: its content does not have the SHA-256 that it was written with");
+    throw DamagedFile(file +
+                      ": damaged: its content does not have the SHA-256 that it was written with");
 }
 
 void sync_directory(const std::string& directory) {
@@ -213,19 +232,45 @@ void remove_file(const std::string& file) {
     throw RunError(fmt::format("cannot remove {}: {}", file, std::strerror(errno)));
 }
 
+namespace {
+
+std::string holder_in(int fd) {
+  std::array<char, 512> text{};
+  const ssize_t n = ::pread(fd, text.data(), text.size() - 1, 0);
+  return n > 0 ? std::string(text.data(), strcspn(text.data(), "\n"))
+               : "which has not said who it is";
+}
+
+// Whoever asks for the holder (lock_holder) has the lock itself for a moment, so a refusal is
+// believed only when it lasts.
+bool lock_patiently(int fd) {
+  for (int attempt = 0;; ++attempt) {
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+    if (errno != EWOULDBLOCK || attempt == 10) return false;
+    ::usleep(10'000);
+  }
+}
+
+}  // namespace
+
+std::optional<std::string> lock_holder(const std::string& file) {
+  const Descriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.valid()) return errno == ENOENT ? std::optional<std::string>("") : std::nullopt;
+  if (::flock(fd.get(), LOCK_SH | LOCK_NB) == 0) return "";  // closing frees it
+  return errno == EWOULDBLOCK ? std::optional<std::string>(holder_in(fd.get())) : std::nullopt;
+}
+
 Lock::Lock(const std::string& file) {
   fd_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd_ < 0)
     throw InputError(fmt::format("cannot write in {}: {}", folder_of(file), std::strerror(errno)));
-  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+  if (!lock_patiently(fd_)) {
     const int reason = errno;
-    std::array<char, 512> holder{};
-    const ssize_t n = ::pread(fd_, holder.data(), holder.size() - 1, 0);
+    const std::string holder = holder_in(fd_);
     ::close(fd_);
     if (reason == EWOULDBLOCK)
-      throw InputError(fmt::format("{} is being written by another sweep ({})", folder_of(file),
-                                   n > 0 ? std::string(holder.data(), strcspn(holder.data(), "\n"))
-                                         : "which has not said who it is"));
+      throw InputError(
+          fmt::format("{} is being written by another sweep ({})", folder_of(file), holder));
     throw InputError(fmt::format("cannot lock {}: {}; file locks (flock) are needed there", file,
                                  std::strerror(reason)));
   }

@@ -45,6 +45,7 @@ void run_fields(Io& io, Run& r) {
   io.column("cell_keys", r.cell_keys);
   io.column("cell_predicted_s", r.cell_predicted_s);
   io.column("sets", r.sets);
+  io.optional_column("set_fingerprints", r.set_fingerprints);
 }
 
 }  // namespace

@@ -31,16 +31,52 @@ void check_target(const std::string& file) {
     throw InputError(file + ": exists and is not a results file; it is not overwritten");
 }
 
+// Listed cells that are not finished, one line each. DamagedFile where a finished one lacks layers.
+std::vector<std::string> unfinished_cells(const Reader& reader) {
+  std::vector<std::string> lines;
+  const std::int64_t layer_count = reader.run().layer_count;
+  for (const Reader::Entry& entry : reader.cells()) {
+    std::optional<CellRecord> record;
+    if (entry.has_record) record = reader.cell(entry);
+    if (record) {
+      const std::string missing = missing_layers(*record, entry.layers);
+      if (!missing.empty())
+        throw DamagedFile(
+            fmt::format("{}: {} is finished, but {}", reader.path(), entry.name, missing));
+    }
+    if (!entry.listed || (record && record->status == CellStatus::finished)) continue;
+    lines.push_back(fmt::format("{} is not finished: {}{} layers are packed{}", entry.name,
+                                entry.layers.size(),
+                                layer_count > 0 ? fmt::format(" of {}", layer_count) : "",
+                                record ? "; it failed: " + record->failure : ""));
+  }
+  return lines;
+}
+
+// Every file of the directory, verified, and the group that it becomes.
+std::vector<Part> verified_parts(const Parts& source) {
+  std::vector<Part> parts;
+  for (const std::string& part : source.all()) {
+    verify_file(source.file(part));
+    check_identity(source, part);
+    parts.push_back({source.file(part), "/" + part});
+  }
+  return parts;
+}
+
 }  // namespace
 
-void pack(const std::string& directory, const std::string& file) {
+std::vector<std::string> pack(const std::string& directory, const std::string& file) {
   const Parts source = Parts::open(directory);
   if (source.packed()) throw InputError(directory + ": is packed already");
   check_target(file);
   std::vector<Part> parts;
-  for (const std::string& part : source.all()) {
-    verify_file(source.file(part));
-    parts.push_back({source.file(part), "/" + part});
+  std::vector<std::string> unfinished;
+  try {
+    parts = verified_parts(source);
+    unfinished = unfinished_cells(Reader::open(directory));
+  } catch (const DamagedFile& e) {
+    throw Error(fmt::format("{}; run the sweep again before packing", e.what()));
   }
   const std::string temporary = temporary_name(file);
   try {
@@ -55,6 +91,7 @@ void pack(const std::string& directory, const std::string& file) {
     std::filesystem::remove(temporary, ignored);
     throw;
   }
+  return unfinished;
 }
 
 }  // namespace bitgrid::results

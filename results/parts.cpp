@@ -10,6 +10,7 @@
 #include "kernels/error.hpp"
 #include "results/file.hpp"
 #include "results/hdf5.hpp"
+#include "results/layout.hpp"
 
 namespace bitgrid::results {
 namespace {
@@ -98,6 +99,11 @@ Parts Parts::open(const std::string& path) {
       throw InputError(path + ": is not a results directory: it has no run.h5");
     return Parts(path, false);
   }
+  const fs::path parent = fs::path(path).parent_path();
+  const std::string folder = parent.empty() ? "." : parent.string();
+  // The master only links to what lies beside it: not even its links are needed.
+  if (fs::path(path).filename() == "results.h5" && fs::exists(fs::path(folder) / "run.h5"))
+    return open(folder);
   std::string kind;
   try {
     verify_size(path);
@@ -106,10 +112,6 @@ Parts Parts::open(const std::string& path) {
     throw InputError(e.what());
   }
   if (kind == "packed") return Parts(path, true);
-  if (kind == "master") {
-    const fs::path folder = fs::path(path).parent_path();
-    return open(folder.empty() ? "." : folder.string());
-  }
   throw InputError(path + ": is neither a results directory nor a packed file");
 }
 
@@ -160,6 +162,62 @@ Node Parts::read(const std::string& part) const {
 std::map<std::string, Attribute> Parts::attributes(const std::string& part) const {
   return packed_ ? read_hdf5_attributes(path_, fmt::format("/{}", part))
                  : read_hdf5_attributes(file(part), "/");
+}
+
+namespace {
+
+// An attribute of type T; DamagedFile if there is none.
+template <class T>
+T attribute(const std::map<std::string, Attribute>& attributes, const char* key,
+            const std::string& where) {
+  const auto it = attributes.find(key);
+  const auto* value = it == attributes.end() ? nullptr : std::get_if<T>(&it->second);
+  if (value == nullptr) throw DamagedFile(fmt::format("{}: attribute {} is missing", where, key));
+  return *value;
+}
+
+}  // namespace
+
+void check_identity(const Parts& parts, const std::string& part) {
+  const std::string where = parts.label(part);
+  std::map<std::string, Attribute> attributes;
+  try {
+    attributes = parts.attributes(part);
+  } catch (const Error& e) {
+    throw DamagedFile(e.what());
+  }
+  const auto schema = attribute<std::int64_t>(attributes, "schema", where);
+  if (schema != kSchema)
+    throw Error(
+        fmt::format("{}: has schema {}, this version of bitgrid reads {}", where, schema, kSchema));
+  const fs::path path(part);  // cells/NAME.KEY8/PART, or run
+  const auto layer = parse_layer(path.filename().string());
+  const std::string wanted = layer ? "layer" : path.filename().string();
+  const auto kind = attribute<std::string>(attributes, "kind", where);
+  if (kind != wanted)
+    throw DamagedFile(fmt::format("{}: holds a {}, not a {}", where, kind, wanted));
+  if (!path.has_parent_path()) return;
+  const auto named = parse_cell_directory(path.parent_path().filename().string());
+  const auto name = attribute<std::string>(attributes, "name", where);
+  const auto key = attribute<std::string>(attributes, "key", where);
+  if (!named || name != named->name || !key.starts_with(named->key8))
+    throw DamagedFile(fmt::format("{}: belongs to cell {}, key {:.8}", where, name, key));
+  if (layer && attribute<std::int64_t>(attributes, "layer", where) != *layer)
+    throw DamagedFile(fmt::format("{}: holds layer {}", where,
+                                  attribute<std::int64_t>(attributes, "layer", where)));
+}
+
+std::string missing_layers(const CellRecord& record, const std::vector<std::int64_t>& stored) {
+  if (record.status != CellStatus::finished || !record.tensors_kept) return "";
+  std::vector<std::int64_t> missing;
+  for (const LinearSummary& linear : record.linears)
+    if (!std::binary_search(stored.begin(), stored.end(), linear.layer) &&
+        (missing.empty() || missing.back() != linear.layer))
+      missing.push_back(linear.layer);
+  if (missing.empty()) return "";
+  if (missing.size() == 1) return fmt::format("layer {} is missing", missing[0]);
+  return fmt::format("layers {} and {} are missing",
+                     fmt::join(missing.begin(), missing.end() - 1, ", "), missing.back());
 }
 
 std::vector<std::string> Parts::all() const {

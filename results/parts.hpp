@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "results/node.hpp"
+#include "results/records.hpp"
 
 namespace bitgrid::results {
 
@@ -38,6 +39,7 @@ class Parts {
   bool has(const std::string& part) const;
   // Verified against its SHA-256 where it is a file of its own. Error naming it.
   Node read(const std::string& part) const;
+  // Of the part's root, not verified.
   std::map<std::string, Attribute> attributes(const std::string& part) const;
   // Where a part lies, for messages: a file, or a group in the packed file.
   std::string label(const std::string& part) const;
@@ -51,5 +53,13 @@ class Parts {
   std::string path_;
   bool packed_;
 };
+
+// Throws DamagedFile unless the part says of itself what its name says: its kind, the cell's name
+// and key, the layer. Error if it is of another schema. Of a sound file only: HDF5 reads it.
+void check_identity(const Parts& parts, const std::string& part);
+
+// "layer 3 is missing", "layers 3, 4 and 7 are missing": those of a finished cell's record that are
+// not among `stored`; "" if all are there or none are kept.
+std::string missing_layers(const CellRecord& record, const std::vector<std::int64_t>& stored);
 
 }  // namespace bitgrid::results

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "kernels/error.hpp"
+#include "results/file.hpp"
 #include "results/layout.hpp"
 #include "results/parts.hpp"
 #include "results/store.hpp"
@@ -23,6 +24,11 @@ Reader Reader::open(const std::string& path) {
 
 const std::string& Reader::path() const { return state_->parts.path(); }
 
+std::optional<std::string> Reader::writer() const {
+  if (state_->parts.packed()) return std::nullopt;
+  return lock_holder(state_->parts.path() + "/lock");
+}
+
 RunRecord Reader::run() const {
   return run_of(state_->parts.read("run"), state_->parts.label("run"));
 }
@@ -38,8 +44,10 @@ void fill(Reader::Entry& entry, const Parts& parts, const std::string& cell) {
 std::string key_of(const Parts& parts, const std::string& cell, const Reader::Entry& entry) {
   try {
     if (!entry.has_record && entry.layers.empty()) return entry.key;
-    const auto attributes = parts.attributes(
-        entry.has_record ? cell_part(cell) : layer_part(cell, entry.layers.front()));
+    const std::string part =
+        entry.has_record ? cell_part(cell) : layer_part(cell, entry.layers.front());
+    if (!parts.packed()) verify_file(parts.file(part));
+    const auto attributes = parts.attributes(part);
     const auto it = attributes.find("key");
     if (it != attributes.end() && std::holds_alternative<std::string>(it->second))
       return std::get<std::string>(it->second);

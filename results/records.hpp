@@ -48,14 +48,15 @@ struct LayerRecord {
 };
 
 struct MetricRecord {
-  std::string set;  // "wikitext2"
+  std::string set;  // "wikitext2"; of a text of the user's own, the file's name without its folder
   std::string protocol;
   std::int64_t length = 0;
   std::string text_fingerprint, ids_fingerprint;
   std::string bos;  // "always", "never": resolved
   Perplexity value;
   std::vector<double> window_sums;  // Σ −log p per window, window order
-  // Same set, protocol, length, bos and fingerprints: the measurement need not be made again.
+  // Same protocol, length, bos and fingerprints: the measurement need not be made again. What a
+  // text is called, and where it lies, does not matter.
   bool same_measurement(const MetricRecord& other) const;
 };
 
@@ -108,7 +109,7 @@ struct RankCounters {
 // One run of a sweep, as a whole.
 struct RunRecord {
   std::string name;   // of the sweep
-  std::string model;  // directory, as given
+  std::string model;  // directory, absolute
   std::string model_fingerprint;
   std::int64_t layer_count = 0;  // of the model; 0: not known
   std::string sweep_text;
@@ -118,7 +119,8 @@ struct RunRecord {
   std::vector<double>
       cell_predicted_s;           // the planner's seconds by cell; empty: no prediction was made
   std::vector<std::string> sets;  // listed evaluation sets, in the sweep's order
-  std::int64_t evaluation_length = 0;    // tokens per evaluation window; 0: not known
+  std::vector<std::string> set_fingerprints;  // of their token ids, by set; empty: not known
+  std::int64_t evaluation_length = 0;         // tokens per evaluation window; 0: not known
   std::vector<RankCounters> counters;    // empty while the run is going on, or if it was cut short
   double started_s = 0, finished_s = 0;  // finished_s = 0: not (yet) finished
 };

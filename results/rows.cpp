@@ -113,11 +113,14 @@ std::vector<std::string> sets_of(const RunRecord& run, const std::vector<Row>& r
 
 }  // namespace
 
-const MetricRecord* Row::metric(const std::string& set, std::int64_t length) const {
-  const MetricRecord* found = nullptr;
-  if (record)
-    for (const MetricRecord& metric : record->metrics)
-      if (metric.set == set && (length == 0 || metric.length == length)) found = &metric;
+const MetricRecord* find_metric(const CellRecord& record, const RunRecord& run, std::size_t set) {
+  const bool by_ids = run.set_fingerprints.size() == run.sets.size();
+  const MetricRecord* found = nullptr;  // the latest one where there are several
+  for (const MetricRecord& metric : record.metrics) {
+    if (run.evaluation_length != 0 && metric.length != run.evaluation_length) continue;
+    if (by_ids ? metric.ids_fingerprint == run.set_fingerprints[set] : metric.set == run.sets[set])
+      found = &metric;
+  }
   return found;
 }
 
@@ -128,7 +131,7 @@ Rows collect_rows(const Reader& reader) {
     if (entry.listed) table.rows.push_back(row_of(reader, entry));
   std::stable_sort(table.rows.begin(), table.rows.end(),
                    [](const Row& a, const Row& b) { return a.bits > b.bits; });
-  table.sets = sets_of(table.run, table.rows);
+  table.run.sets = sets_of(table.run, table.rows);
   return table;
 }
 

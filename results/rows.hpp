@@ -19,13 +19,14 @@ struct Row {
   std::string options;               // "order=none": what differs from the defaults
   std::optional<CellRecord> record;  // finished or failed
   std::string fault;                 // unreadable: why
-  // The measurement on a set; the latest one where there are several. Null: none.
-  const MetricRecord* metric(const std::string& set, std::int64_t length) const;
 };
 
+// The measurement of the run's evaluation set number `set`: the run says which token ids it means,
+// so neither a text's name nor older measurements matter. Null: none.
+const MetricRecord* find_metric(const CellRecord& record, const RunRecord& run, std::size_t set);
+
 struct Rows {
-  RunRecord run;
-  std::vector<std::string> sets;  // columns, in the sweep's order
+  RunRecord run;          // its sets are the columns
   std::vector<Row> rows;  // 16 bits first, then fewer; within equal bits in the sweep's order
 };
 Rows collect_rows(const Reader& reader);

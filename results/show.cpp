@@ -89,17 +89,30 @@ std::string layers_text(const Row& row, std::int64_t layer_count) {
                          : fmt::format("{}", row.entry.layers.size());
 }
 
-std::string heading(const std::string& path, const RunRecord& run) {
-  std::string out = fmt::format("{}: sweep {} of {} (fingerprint {:.12}), bitgrid {}\n", path,
-                                run.name, run.model, run.model_fingerprint, run.version);
+// Whether a sweep is at work there now: run.h5 says whether its run has ended, the lock whether
+// somebody lives who could still end it.
+std::string activity(const RunRecord& run, const Reader& reader) {
+  const std::optional<std::string> writer = reader.writer();
+  if (run.finished_s > 0) {
+    const std::string ended = "ended after " + seconds_text(run.finished_s - run.started_s);
+    return writer.value_or("").empty()
+               ? ended
+               : fmt::format("{}; another sweep has been started there ({})", ended, *writer);
+  }
+  if (!writer) return "no end recorded: running, or cut short";
+  if (!writer->empty()) return fmt::format("running now ({})", *writer);
+  return "cut short: nobody is at work there; run the sweep again to go on";
+}
+
+std::string heading(const Reader& reader, const RunRecord& run) {
+  std::string out =
+      fmt::format("{}: sweep {} of {} (fingerprint {:.12}), bitgrid {}\n", reader.path(), run.name,
+                  run.model, run.model_fingerprint, run.version);
   out += fmt::format("{} rank{} = {} stage{} x {} replica{}, {} thread{} each, {}, BLAS {}\n",
                      run.ranks, run.ranks == 1 ? "" : "s", run.stages, run.stages == 1 ? "" : "s",
                      run.replicas, run.replicas == 1 ? "" : "s", run.threads,
                      run.threads == 1 ? "" : "s", run.device, run.blas);
-  out += fmt::format("started {}, ", time_text(run.started_s));
-  return out + (run.finished_s > 0
-                    ? fmt::format("ended after {}\n", seconds_text(run.finished_s - run.started_s))
-                    : "no end recorded: running, or cut short\n");
+  return out + fmt::format("started {}, {}\n", time_text(run.started_s), activity(run, reader));
 }
 
 std::string progress(const Rows& table) {
@@ -232,8 +245,8 @@ std::string ranks_table(const RunRecord& run) {
 
 std::string show(const Reader& reader, bool ranks) {
   const Rows table = collect_rows(reader);
-  std::string out = fmt::format("{}{}\n{}", heading(reader.path(), table.run), progress(table),
-                                cells_table(table));
+  std::string out =
+      fmt::format("{}{}\n{}", heading(reader, table.run), progress(table), cells_table(table));
   if (const std::string text = remarks(table, reader); !text.empty()) out.append("\n").append(text);
   if (ranks) out.append("\n").append(ranks_table(table.run));
   return out;

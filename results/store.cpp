@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <mutex>
 
 #include "kernels/error.hpp"
 #include "results/file.hpp"
@@ -16,26 +17,34 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kRemedy = "; delete it, and the next run makes it again";
+constexpr const char* kRemedy = "; run the sweep again, which makes it again";
 
-// Runs fn; an Error that escapes also says what to do about the file that it names.
+// Runs fn; a DamagedFile that escapes also says what to do about the file that it names.
 template <class Fn>
 auto with_remedy(Fn&& fn) {
   try {
     return fn();
-  } catch (const Error& e) {
-    throw Error(e.what() + std::string(kRemedy));
+  } catch (const DamagedFile& e) {
+    throw DamagedFile(e.what() + std::string(kRemedy));
   }
 }
 
+// What is wrong with a file that should be sound; nothing if it is.
+std::optional<std::string> damage_of(const std::string& file) {
+  try {
+    verify_file(file);
+  } catch (const DamagedFile& e) {
+    return e.what();
+  }
+  return std::nullopt;
+}
+
 // The model whose results lie here, or "" if there are none: run.h5 says it, and so does every
-// other part.
+// other part that is sound.
 std::string stored_model(const Parts& parts) {
   for (const std::string& part : parts.all()) {
-    const auto attributes = with_remedy([&] {
-      verify_size(parts.file(part));
-      return parts.attributes(part);
-    });
+    if (damage_of(parts.file(part))) continue;
+    const auto attributes = parts.attributes(part);
     const auto it = attributes.find("model_fingerprint");
     if (it == attributes.end())
       throw Error(parts.file(part) + ": does not say which model it belongs to");
@@ -70,6 +79,7 @@ void remove_cell(const fs::path& folder) {
 struct Store::State {
   std::string directory;
   std::unique_ptr<Lock> lock;  // null for ranks that joined
+  std::vector<std::string> faults;
   Parts parts = Parts::directory(directory);
 
   void write(const std::string& part, const Node& node) const {
@@ -93,7 +103,18 @@ Store Store::create(const std::string& directory, const std::string& model_finge
   auto state = std::make_unique<State>();
   state->directory = directory;
   state->parts = Parts::directory(directory);
-  state->lock = std::make_unique<Lock>((fs::path(directory) / "lock").string());
+  const fs::path lock = fs::path(directory) / "lock";
+  const bool ours = fs::exists(lock) || !state->parts.cells().empty();
+  state->lock = std::make_unique<Lock>(lock.string());
+  for (const char* name : {"run.h5", "results.h5"}) {
+    const std::string file = (fs::path(directory) / name).string();
+    if (!fs::exists(file)) continue;
+    const auto damage = damage_of(file);
+    if (!damage) continue;
+    if (!ours && !is_results_file(file))
+      throw InputError(*damage + "; it would be overwritten: delete it or choose another output");
+    state->faults.push_back(*damage);
+  }
   const std::string model = stored_model(state->parts);
   if (!model.empty() && model != model_fingerprint)
     throw InputError(
@@ -164,6 +185,31 @@ void Store::rebuild_master() {
   state_->write("results", root);
 }
 
+const std::vector<std::string>& Store::faults_found() const { return state_->faults; }
+
+std::vector<std::string> Store::stored_parts(const CellHeader& header) const {
+  const std::string cell = cell_directory(header.name, header.key);
+  std::vector<std::string> parts;
+  if (state_->parts.has(cell_part(cell))) parts.push_back(cell_part(cell));
+  for (const std::int64_t layer : state_->parts.layers(cell))
+    parts.push_back(layer_part(cell, layer));
+  return parts;
+}
+
+std::optional<std::string> Store::fault_of(const std::string& part) const {
+  static std::mutex one_at_a_time;  // HDF5 has no threads; the digest takes the time
+  try {
+    verify_file(state_->parts.file(part));
+    const std::lock_guard guard(one_at_a_time);
+    check_identity(state_->parts, part);
+  } catch (const DamagedFile& e) {
+    return e.what();
+  }
+  return std::nullopt;
+}
+
+void Store::remove_part(const std::string& part) { remove_file(state_->parts.file(part)); }
+
 std::vector<std::int64_t> Store::stored_layers(const CellHeader& header) const {
   const std::string cell = cell_directory(header.name, header.key);
   const std::vector<std::int64_t> layers = state_->parts.layers(cell);
@@ -180,7 +226,7 @@ LayerRecord Store::read_layer(const CellHeader& header, std::int64_t layer) cons
     const std::string file = state_->parts.file(part);
     StoredLayer stored = layer_of(state_->parts.read(part), file);
     if (stored.cell.key != header.key || stored.layer.layer != layer)
-      throw Error(file + ": holds another cell or layer than its name says");
+      throw DamagedFile(file + ": holds another cell or layer than its name says");
     return std::move(stored.layer);
   });
 }
@@ -191,7 +237,7 @@ std::optional<CellRecord> Store::read_cell(const CellHeader& header) const {
   return with_remedy([&] {
     CellRecord cell = cell_of(state_->parts.read(part), state_->parts.file(part));
     if (cell.header.key != header.key)
-      throw Error(state_->parts.file(part) + ": holds another cell than its name says");
+      throw DamagedFile(state_->parts.file(part) + ": holds another cell than its name says");
     return std::optional(std::move(cell));
   });
 }

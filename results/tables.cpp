@@ -26,8 +26,8 @@ Line display_line(const Row& row, const Rows& table) {
   Line line = {bits_text(row.bits), method_text(row), group_text(row)};
   const bool finished = row.state == Row::State::finished;
   line.push_back(finished ? fmt::format("{:.2f}", row.record->bits_per_weight) : "–");
-  for (const std::string& set : table.sets) {
-    const MetricRecord* metric = finished ? row.metric(set, table.run.evaluation_length) : nullptr;
+  for (std::size_t set = 0; set < table.run.sets.size(); ++set) {
+    const MetricRecord* metric = finished ? find_metric(*row.record, table.run, set) : nullptr;
     if (metric != nullptr)
       line.push_back(perplexity_text(metric->value.perplexity));
     else
@@ -40,7 +40,7 @@ Line display_line(const Row& row, const Rows& table) {
 
 Line display_head(const Rows& table) {
   Line head = {"#Bits", "Method", "Group", "Bits/weight"};
-  head.insert(head.end(), table.sets.begin(), table.sets.end());
+  head.insert(head.end(), table.run.sets.begin(), table.run.sets.end());
   return head;
 }
 
@@ -139,7 +139,7 @@ std::string csv_cell(const std::string& text) {
 
 std::string csv(const Rows& table) {
   std::string out = "cell,bits,method,options,group,status,bits_per_weight";
-  for (const std::string& set : table.sets)
+  for (const std::string& set : table.run.sets)
     out += fmt::format(",{},{}", csv_cell(set), csv_cell(set + " standard error"));
   out += "\n";
   for (const Row& row : table.rows) {
@@ -148,9 +148,8 @@ std::string csv(const Rows& table) {
         fmt::format("{},{},{},{},{},{},{}", csv_cell(row.entry.name), row.bits,
                     csv_cell(row.method), csv_cell(row.options), row.group, state_name(row.state),
                     finished ? fmt::format("{}", row.record->bits_per_weight) : "");
-    for (const std::string& set : table.sets) {
-      const MetricRecord* metric =
-          finished ? row.metric(set, table.run.evaluation_length) : nullptr;
+    for (std::size_t set = 0; set < table.run.sets.size(); ++set) {
+      const MetricRecord* metric = finished ? find_metric(*row.record, table.run, set) : nullptr;
       out += metric == nullptr
                  ? ",,"
                  : fmt::format(",{},{}", metric->value.perplexity, metric->value.perplexity_error);
@@ -238,7 +237,7 @@ std::string json(const Rows& table) {
                     {"started_s", run.started_s},
                     {"finished_s", run.finished_s},
                     {"evaluation_length", run.evaluation_length},
-                    {"sets", table.sets},
+                    {"sets", table.run.sets},
                     {"cells", cells}};
   return all.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -308,12 +308,12 @@ std::vector<Recipe> expand_grids(const SweepSource& source, const TomlValue* gri
   return cells;
 }
 
-std::vector<Recipe> select_cells(std::vector<Recipe> cells, const std::string& patterns) {
-  if (patterns.empty()) return cells;
+std::vector<std::int64_t> choose_cells(const std::vector<Recipe>& cells,
+                                       const std::string& patterns) {
   std::vector<std::string> names;
   for (const auto& cell : cells) names.push_back(recipe_name(cell));
-  std::vector<bool> chosen(cells.size(), false);
-  for (std::size_t begin = 0; begin <= patterns.size();) {
+  std::vector<bool> chosen(cells.size(), patterns.empty());
+  for (std::size_t begin = 0; !patterns.empty() && begin <= patterns.size();) {
     const std::size_t end = std::min(patterns.find(',', begin), patterns.size());
     const std::string pattern = patterns.substr(begin, end - begin);
     begin = end + 1;
@@ -326,9 +326,9 @@ std::vector<Recipe> select_cells(std::vector<Recipe> cells, const std::string& p
       throw InputError(fmt::format("--cells: {} matches no cell{}", quote_for_message(pattern),
                                    suggestion(pattern, names)));
   }
-  std::vector<Recipe> out;
+  std::vector<std::int64_t> out;
   for (std::size_t i = 0; i < cells.size(); ++i)
-    if (chosen[i]) out.push_back(std::move(cells[i]));
+    if (chosen[i]) out.push_back(static_cast<std::int64_t>(i));
   return out;
 }
 

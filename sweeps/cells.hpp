@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,9 @@ namespace bitgrid {
 // method's rows together, one block per group. A recipe that is listed twice is one cell.
 std::vector<Recipe> expand_grids(const SweepSource& source, const TomlValue* grids);
 
-// The cells whose name matches one of the comma-separated shell patterns; all for "". Throws
-// InputError for a pattern that matches none.
-std::vector<Recipe> select_cells(std::vector<Recipe> cells, const std::string& patterns);
+// The indices of the cells whose name matches one of the comma-separated shell patterns; all for
+// "". Throws InputError for a pattern that matches none.
+std::vector<std::int64_t> choose_cells(const std::vector<Recipe>& cells,
+                                       const std::string& patterns);
 
 }  // namespace bitgrid

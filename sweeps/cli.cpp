@@ -55,7 +55,7 @@ void add_sweep_options(CLI::App& command, Options& options) {
       ->take_all()
       ->allow_extra_args(false);
   command.add_option("--cells", options.sweep.overrides.cells,
-                     "only cells whose name matches, e.g. 'gptq-w4-*,fp16'");
+                     "run only cells whose name matches, e.g. 'gptq-w4-*,fp16'");
 }
 
 using Command = std::function<int(dist::Comm& world)>;
@@ -187,7 +187,7 @@ void add_comparers(CLI::App& app, Options& options, Command& chosen) {
   pack->footer("Example:\n  bitgrid pack runs/demo demo.h5\n");
   pack->callback([&] {
     chosen = on_first_rank([&] {
-      results::pack(options.path, options.other_path);
+      print_lines(results::pack(options.path, options.other_path));
       return 0;
     });
   });

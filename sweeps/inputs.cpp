@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/methods/mixed_precision.hpp"
@@ -19,6 +20,21 @@ bool any_needs_calibration(const Sweep& sweep) {
   for (const Recipe& recipe : sweep.cells)
     if (uses_calibration(recipe)) return true;
   return false;
+}
+
+// What a set is called in results: a text of the user's own by its file's name, for where it lies
+// changes nothing.
+std::string set_title(const std::string& set) {
+  return std::filesystem::path(set).filename().string();
+}
+
+// Texts that share a name are told apart by the first digits of their fingerprints.
+void set_titles(std::vector<EvaluationText>& texts) {
+  for (EvaluationText& text : texts) text.set = set_title(text.set);
+  std::map<std::string, int> count;
+  for (const EvaluationText& text : texts) ++count[text.set];
+  for (EvaluationText& text : texts)
+    if (count[text.set] > 1) text.set += fmt::format(" ({:.8})", text.text_fingerprint);
 }
 
 Windows draw_calibration(const Sweep& sweep, const Tokenizer& tokenizer, bool add_bos) {
@@ -70,6 +86,7 @@ Inputs read_inputs(const Sweep& sweep, const Checkpoint& checkpoint) {
         evaluation_windows(tokenizer, {set, sweep.data_dir}, sweep.evaluation.length, add_bos));
     check_ids(inputs.evaluation.back().windows, checkpoint.config(), "evaluation text " + set);
   }
+  set_titles(inputs.evaluation);
   return inputs;
 }
 
@@ -142,8 +159,8 @@ results::CellHeader cell_header(const Sweep& sweep, const Recipe& recipe, const 
                         sweep.calibration.seed);
   if (uses_calibration(recipe)) {
     header.calibration =
-        fmt::format("{}, {} x {}, seed {}", sweep.calibration.data, sweep.calibration.windows,
-                    sweep.calibration.length, sweep.calibration.seed);
+        fmt::format("{}, {} x {}, seed {}", set_title(sweep.calibration.data),
+                    sweep.calibration.windows, sweep.calibration.length, sweep.calibration.seed);
     header.calibration_fingerprint = inputs.calibration_fingerprint;
   }
   for (const std::string& method : recipe.chain)

@@ -29,13 +29,13 @@ std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
                                const results::Store& store, const std::string& model_fingerprint,
                                std::int64_t layer_count) {
   std::vector<CellJob> jobs;
-  for (std::size_t i = 0; i < sweep.cells.size(); ++i) {
-    const Recipe& recipe = sweep.cells[i];
+  for (const std::int64_t cell : sweep.chosen) {
+    const Recipe& recipe = sweep.cells[static_cast<std::size_t>(cell)];
     const results::CellHeader header = cell_header(sweep, recipe, inputs, model_fingerprint);
     const auto record = store.read_cell(header);
     const bool finished = record && record->status == results::CellStatus::finished;
     CellJob job;
-    job.cell = static_cast<std::int64_t>(i);
+    job.cell = cell;
     for (std::size_t set = 0; set < inputs.evaluation.size(); ++set)
       if (!finished || !measured(*record, metric_header(inputs.evaluation[set], inputs.bos)))
         job.measure.push_back(static_cast<std::int64_t>(set));

@@ -24,8 +24,8 @@ struct CellJob {
   std::int64_t calibration_layers() const;
 };
 
-// Cells that need work, in the sweep's order. A failed cell is tried again; a finished one is left
-// alone unless an evaluation set is new or its tensors were dropped and are wanted again.
+// Chosen cells that need work, in the sweep's order. A failed cell is tried again; a finished one
+// is left alone unless an evaluation set is new or its tensors were dropped and are wanted again.
 std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
                                const results::Store& store, const std::string& model_fingerprint,
                                std::int64_t layer_count);

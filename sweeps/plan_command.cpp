@@ -11,7 +11,7 @@
 namespace bitgrid {
 
 int run_plan(const SweepCommand& command, int ranks) {
-  const Sweep sweep = read_sweep(command.file, command.overrides);
+  const Sweep sweep = only_chosen(read_sweep(command.file, command.overrides));
   const Checkpoint checkpoint = Checkpoint::open(sweep.model);
   const LlamaConfig& config = checkpoint.config();
   check_sweep_against_model(sweep, config);

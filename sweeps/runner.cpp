@@ -14,7 +14,9 @@
 #include "kernels/cuda_backend.hpp"
 #include "kernels/error.hpp"
 #include "sweeps/bit_budget.hpp"
+#include "sweeps/damage.hpp"
 #include "sweeps/jobs.hpp"
+#include "sweeps/layer_source.hpp"
 #include "sweeps/machine_memory.hpp"
 #include "sweeps/plan.hpp"
 #include "sweeps/progress.hpp"
@@ -72,11 +74,18 @@ struct Preparation {
   dist::Topology topology;
   std::optional<results::Store> store;
   std::vector<CellJob> jobs;
+  std::vector<std::string> parts;    // rank 0: stored files of the chosen cells
+  std::vector<std::string> repairs;  // rank 0: one line per damaged file that is made again
 };
+
+results::CellHeader header_of(const Preparation& p, std::int64_t cell) {
+  return cell_header(p.sweep, p.sweep.cells[static_cast<std::size_t>(cell)], p.inputs,
+                     p.checkpoint->fingerprint());
+}
 
 void prepare_on_first_rank(const dist::Comm& world, const SweepCommand& command, Preparation& p) {
   if (command.prune && !command.overrides.cells.empty())
-    throw InputError("--prune with --cells would remove every other cell; give one of them");
+    throw InputError("--prune is for a sweep as a whole; leave it or --cells out");
   p.sweep = read_sweep(command.file, command.overrides);
   p.checkpoint = Checkpoint::open(p.sweep.model);
   const LlamaConfig& config = p.checkpoint->config();
@@ -85,10 +94,38 @@ void prepare_on_first_rank(const dist::Comm& world, const SweepCommand& command,
   check_sweep_against_model(p.sweep, config);
   p.topology = dist::make_topology(world.size(), 0, p.sweep.run.stages, p.sweep.run.replicas,
                                    config.layer_count, p.sweep.calibration.shards,
-                                   static_cast<std::int64_t>(p.sweep.cells.size()));
+                                   static_cast<std::int64_t>(p.sweep.chosen.size()));
   p.inputs = read_inputs(p.sweep, *p.checkpoint);
   p.store = results::Store::create(p.sweep.output, p.checkpoint->fingerprint());
-  p.jobs = list_jobs(p.sweep, p.inputs, *p.store, p.checkpoint->fingerprint(), config.layer_count);
+  for (const std::int64_t cell : p.sweep.chosen)
+    for (std::string& part : p.store->stored_parts(header_of(p, cell)))
+      p.parts.push_back(std::move(part));
+}
+
+// Collective: what is left to do. Damaged files of the chosen cells are removed: they count as
+// missing. Returns why it cannot be told, in rank 0's words on rank 0.
+std::optional<dist::Failure> find_jobs(const dist::Comm& world, const Place& place,
+                                       Preparation& p) {
+  std::vector<Damage> damaged;
+  try {
+    damaged = find_damage(world, place, *p.store, std::move(p.parts));
+  } catch (const AgreedFailure& agreed) {
+    return agreed.failure;
+  }
+  const auto failure = dist::attempt([&] {
+    if (world.rank() != 0) return;
+    p.repairs = p.store->faults_found();
+    for (const Damage& damage : damaged) {
+      p.store->remove_part(damage.part);
+      p.repairs.push_back(damage.fault);
+    }
+    p.jobs = list_jobs(p.sweep, p.inputs, *p.store, p.checkpoint->fingerprint(),
+                       p.checkpoint->config().layer_count);
+  });
+  const auto verdict = dist::agree(world, failure);
+  if (verdict) return failure ? failure : verdict;
+  broadcast_jobs(world, p.jobs);
+  return std::nullopt;
 }
 
 void share_preparation(const dist::Comm& world, Preparation& p) {
@@ -113,7 +150,6 @@ void share_preparation(const dist::Comm& world, Preparation& p) {
   if (const auto verdict = dist::agree(world, failure)) throw RunError(verdict->what);
   p.topology = {head["stages"], head["replicas"], world.rank()};
   broadcast_inputs(world, p.inputs);
-  broadcast_jobs(world, p.jobs);
 }
 
 results::RankCounters empty_counters(const dist::Topology& topology, const std::string& host,
@@ -178,7 +214,10 @@ results::RunRecord run_record(const Preparation& p, int threads, const std::stri
   run.ranks = run.stages * run.replicas;
   run.threads = threads;
   run.layer_count = p.checkpoint->config().layer_count;
-  run.sets = p.sweep.evaluation.perplexity;
+  for (const EvaluationText& text : p.inputs.evaluation) {
+    run.sets.push_back(text.set);
+    run.set_fingerprints.push_back(text.ids_fingerprint);
+  }
   run.evaluation_length = p.sweep.evaluation.length;
   for (const Recipe& recipe : p.sweep.cells) {
     const auto header = cell_header(p.sweep, recipe, p.inputs, run.model_fingerprint);
@@ -198,9 +237,8 @@ std::vector<std::string> job_names(const Preparation& p) {
 
 int failed_cells(const Preparation& p) {
   int failed = 0;
-  for (const Recipe& recipe : p.sweep.cells) {
-    const auto record =
-        p.store->read_cell(cell_header(p.sweep, recipe, p.inputs, p.checkpoint->fingerprint()));
+  for (const std::int64_t cell : p.sweep.chosen) {
+    const auto record = p.store->read_cell(header_of(p, cell));
     failed += !record || record->status != results::CellStatus::finished;
   }
   return failed;
@@ -218,10 +256,21 @@ StageVerdict agree_on_verdict(const dist::Comm& world, const StageVerdict& own) 
 
 void note_warnings(const dist::Comm& world, const Preparation& p, Progress* progress,
                    const std::string& device_note, const RankMemory& memory) {
-  if (world.rank() != 0 || progress == nullptr) return;
+  if (world.rank() != 0) return;
+  // Said even when asked to be quiet: somebody's disk is at fault.
+  for (const std::string& repair : p.repairs) {
+    const std::string text = "warning: " + repair + "; it is made again";
+    progress == nullptr ? print_error(world, text) : progress->note(text);
+  }
+  if (progress == nullptr) return;
+  if (p.jobs.empty())
+    progress->note(fmt::format("nothing to do: every {}cell is finished already",
+                               p.sweep.chosen.size() < p.sweep.cells.size() ? "chosen " : ""));
   for (const std::string& warning : p.checkpoint->warnings()) progress->note("warning: " + warning);
   if (!device_note.empty()) progress->note(device_note);
   if (const std::string warning = memory_warning(memory); !warning.empty()) progress->note(warning);
+  if (std::none_of(p.jobs.begin(), p.jobs.end(), [](const CellJob& job) { return job.calibrate; }))
+    return;
   const std::int64_t tokens = p.inputs.calibration.count * p.inputs.calibration.length;
   const std::int64_t widest = p.checkpoint->config().intermediate_size;
   if (tokens > 0 && tokens < 2 * widest)
@@ -265,6 +314,10 @@ int run_prepared(const dist::Comm& world, const SweepCommand& command, Preparati
   const int neighbours = ranks_on_host(world, host);
   const int threads = p.sweep.run.threads > 0 ? p.sweep.run.threads : auto_threads(neighbours);
   const PlaceChoice chosen = make_place(device_from_name(p.sweep.run.device), threads);
+  if (const auto failure = find_jobs(world, chosen.place, p)) {
+    print_error(world, failure->what);
+    return failure->ends_run ? kCannotGoOn : kBadInput;
+  }
   const LlamaConfig& config = p.checkpoint->config();
   const RankMemory memory =
       rank_memory(p.sweep, config,

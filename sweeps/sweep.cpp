@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <numeric>
 #include <sstream>
 
 #include "core/methods/registry.hpp"
@@ -200,7 +201,17 @@ Sweep parse_sweep(const std::string& text, const std::string& file,
        "run",
        top.table("run"),
        {"stages", "replicas", "threads", "device", "memory", "deadline", "reproducible", "keep"}});
-  sweep.cells = select_cells(expand_grids(source, top.find("grid")), overrides.cells);
+  sweep.cells = expand_grids(source, top.find("grid"));
+  sweep.chosen = choose_cells(sweep.cells, overrides.cells);
+  return sweep;
+}
+
+Sweep only_chosen(Sweep sweep) {
+  std::vector<Recipe> cells;
+  for (const std::int64_t cell : sweep.chosen)
+    cells.push_back(std::move(sweep.cells[static_cast<std::size_t>(cell)]));
+  sweep.cells = std::move(cells);
+  std::iota(sweep.chosen.begin(), sweep.chosen.end(), std::int64_t{0});
   return sweep;
 }
 

@@ -47,6 +47,8 @@ struct Sweep {
   } run;
 
   std::vector<Recipe> cells;  // in the order of the file; no two of one name
+  // The cells that are to be run: all of them, unless --cells picks some. The others stay listed.
+  std::vector<std::int64_t> chosen;  // ascending indices into cells
   bool operator==(const Sweep&) const = default;
 };
 
@@ -64,8 +66,11 @@ Sweep read_sweep(const std::string& file, const SweepOverrides& overrides);
 Sweep parse_sweep(const std::string& text, const std::string& file,
                   const SweepOverrides& overrides);
 
+// The sweep without the cells that --cells leaves out.
+Sweep only_chosen(Sweep sweep);
+
 // The resolved sweep as TOML: what is stored with the results; parsing it again gives the same
-// Sweep.
+// Sweep, with all of its cells chosen.
 std::string sweep_text(const Sweep& sweep);
 
 // SHA-256 that makes a cell the same cell: recipe and seed, and, where the recipe uses calibration

@@ -77,20 +77,32 @@ TEST_F(Check, NoFlippedBitIsRead) {
   }
 }
 
-TEST_F(Check, DamagedDatasetsAreNamed) {
-  const LayerRecord layer = sample_layer(gptq(), 1);
-  const std::string name = file(layer_part(gptq_cell(), 1)), bytes = read_bytes(name);
-  // Beyond 4 KiB: HDF5's own checksum. Small: the hash of the linear.
-  const std::size_t codes = bytes.find(bytes_of(*layer.linears[0].find("codes")));
-  const std::size_t scales = bytes.find(bytes_of(*layer.linears[1].find("scales")));
-  ASSERT_NE(codes, bytes.npos);
-  ASSERT_NE(scales, bytes.npos);
-  const auto in_codes = check_flipped(name, codes + 5000, 3);
-  EXPECT_TRUE(any_contains(in_codes, name + ": damaged"));
-  EXPECT_TRUE(any_contains(in_codes, "self_attn.q_proj/codes: ")) << joined(in_codes);
-  const auto in_scales = check_flipped(name, scales + 1, 0);
-  EXPECT_TRUE(any_contains(in_scales, "mlp.down_proj: its arrays do not have their hash"))
-      << joined(in_scales);
+// However much hangs on a file: what it holds of a cell, links, the list of cells.
+TEST_F(Check, OneFaultIsOneLineWithItsRemedy) {
+  for (const std::string& name : {file(layer_part(gptq_cell(), 1)), file(cell_part(gptq_cell())),
+                                  file("run"), file("results")}) {
+    const std::string good = read_bytes(name);
+    std::string flipped = good;
+    flipped[good.size() / 2] ^= 2;
+    for (const std::string& bad :
+         {flipped, good.substr(0, good.size() / 2), good.substr(0, 9), std::string()}) {
+      write_bytes(name, bad);
+      for (const bool complete : {false, true}) {
+        const auto faults = check(run(), complete);
+        ASSERT_EQ(faults.size(), 1u) << joined(faults);
+        EXPECT_THAT(faults[0], testing::StartsWith(name + ": "));
+        EXPECT_THAT(faults[0], testing::EndsWith("; run the sweep again, which makes it again"));
+      }
+    }
+    write_bytes(name, good);
+  }
+  fs::remove(file(layer_part(gptq_cell(), 1)));
+  EXPECT_THAT(check(run(), true),
+              ElementsAre(file(cell_part(gptq_cell())) +
+                          ": layer 1 is missing; run the sweep again, which makes it again"));
+  fs::remove(file("run"));
+  EXPECT_THAT(check(run(), true),
+              ElementsAre(HasSubstr("run.h5: is missing; run the sweep again"), testing::_));
 }
 
 TEST_F(Check, TruncatedAndForeignFilesAreNamed) {
@@ -131,22 +143,19 @@ TEST_F(Check, PackedFilesAreCheckedToo) {
   const std::string packed = directory_.path("packed.h5");
   pack(run(), packed);
   const std::string good = read_bytes(packed);
+  std::vector<std::string> damaged = {"", good.substr(0, 100), good.substr(0, 512),
+                                      good.substr(0, good.size() - 1), good + "x"};
   for (std::size_t at = 3; at < good.size(); at += good.size() / 12) {
-    std::string bad = good;
-    bad[at] = static_cast<char>(bad[at] ^ 0x10);
-    write_bytes(packed, bad);
-    try {
-      EXPECT_TRUE(any_contains(check(packed, false), packed)) << at;
-    } catch (const InputError& e) {  // so damaged that it is not recognized
-      EXPECT_THAT(e.what(), HasSubstr(packed));
-    }
+    damaged.push_back(good);
+    damaged.back()[at] ^= 0x10;
   }
-  std::string bad = good;
-  const LayerRecord layer = sample_layer(gptq(), 1);
-  bad[good.find(bytes_of(*layer.linears[0].find("codes"))) + 100] ^= 1;
-  write_bytes(packed, bad);
-  EXPECT_TRUE(any_contains(check(packed, false),
-                           layer_part(gptq_cell(), 1) + "/linears/self_attn.q_proj/codes"));
+  for (const std::string& bad : damaged) {
+    write_bytes(packed, bad);
+    const auto faults = check(packed, true);
+    ASSERT_EQ(faults.size(), 1u) << joined(faults);
+    EXPECT_THAT(faults[0], testing::StartsWith(packed + ": "));
+    EXPECT_THAT(faults[0], testing::EndsWith("; pack the output directory again"));
+  }
 }
 
 // Files that are sound as bytes, but contradict each other or themselves.
@@ -206,16 +215,47 @@ TEST_F(Check, CompleteMeansEveryListedCellFinished) {
   Store store = Store::create(run(), kModel);
   store.rebuild_master();
   EXPECT_EQ(joined(check(run(), false)), "");
-  EXPECT_EQ(joined(check(run(), true)), "gptq-w4-g32: not finished: 2 of 2 layers are stored\n");
+  EXPECT_EQ(joined(check(run(), true)),
+            "gptq-w4-g32: not finished: 2 of 2 layers are stored; run the sweep again\n");
   store.write_cell(failed_cell(gptq(), "layer 3: not finite"));
   EXPECT_EQ(joined(check(run(), false)), "");
-  EXPECT_EQ(joined(check(run(), true)), "gptq-w4-g32: failed: layer 3: not finite\n");
+  EXPECT_EQ(
+      joined(check(run(), true)),
+      "gptq-w4-g32: failed: layer 3: not finite; run the sweep again, which tries it again\n");
+  store.drop_layers(gptq());
+  fs::remove(file(cell_part(gptq_cell())));
+  store.rebuild_master();
+  EXPECT_EQ(joined(check(run(), true)),
+            "gptq-w4-g32: not finished: nothing is stored; run the sweep again\n");
+}
+
+TEST_F(Check, CompleteMeansEveryListedSetMeasured) {
+  RunRecord record = sample_run(sample_headers());
+  record.sets.push_back("notes.txt");
+  record.set_fingerprints.push_back("ab");
+  Store::join(run()).write_run(record);
+  EXPECT_EQ(joined(check(run(), false)), "");
+  EXPECT_THAT(
+      check(run(), true),
+      ElementsAre("fp16: not measured on notes.txt; run the sweep again", testing::_, testing::_));
+}
+
+// Of a sound file that contradicts others, the sweep would not know.
+TEST_F(Check, ContradictionsAreToBeDeleted) {
+  LayerRecord layer = sample_layer(gptq(), 1);
+  for (QuantizedLinear& linear : layer.linears) linear.arrays[1].data[0] ^= std::byte{1};
+  Store::join(run()).write_layer(gptq(), layer);
+  const auto faults = check(run(), true);
+  ASSERT_EQ(faults.size(), 1u) << joined(faults);
+  EXPECT_THAT(faults[0], HasSubstr("not those that were evaluated"));
+  EXPECT_THAT(faults[0], testing::EndsWith("; delete it and run the sweep again"));
 }
 
 TEST_F(Check, DanglingLinksAreFound) {
   fs::remove_all(run() + "/cells/" + gptq_cell());
-  EXPECT_THAT(joined(check(run(), false)),
-              HasSubstr("results.h5: cells/" + gptq_cell() + "/layer-0000.h5 is missing"));
+  EXPECT_THAT(
+      joined(check(run(), false)),
+      HasSubstr("results.h5: 3 of its links lead nowhere, the first to cells/" + gptq_cell()));
   Store::create(run(), kModel).rebuild_master();
   EXPECT_EQ(joined(check(run(), false)), "");
 }

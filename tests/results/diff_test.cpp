@@ -108,6 +108,38 @@ TEST_F(Diff, EverySingleChangeIsFound) {
   }
 }
 
+// A setting stands in every file of every cell, and is one difference all the same.
+TEST_F(Diff, ASettingIsReportedOnce) {
+  Store store = Store::join(b());
+  for (CellHeader header : sample_headers()) {
+    CellRecord cell = store.read_cell(header).value();
+    std::vector<LayerRecord> layers;
+    for (const std::int64_t layer : store.stored_layers(header))
+      layers.push_back(store.read_layer(header, layer));
+    cell.header.shards = header.shards = 8;
+    store.write_cell(cell);
+    for (const LayerRecord& layer : layers) store.write_layer(header, layer);
+  }
+  EXPECT_THAT(diff(a(), b()), ElementsAre("shards: 16 against 8 (in fp16 and 2 more)"));
+  EXPECT_THAT(diff(b(), a()), ElementsAre("shards: 8 against 16 (in fp16 and 2 more)"));
+}
+
+TEST_F(Diff, ACellOfAnotherKeyIsSaidOnce) {
+  CellHeader other = gptq();
+  other.key = std::string(64, 'a');
+  Store store = Store::join(b());
+  std::vector<CellHeader> headers = sample_headers();
+  headers[2] = other;
+  store.write_run(sample_run(headers));
+  for (const std::int64_t layer : {0, 1}) store.write_layer(other, sample_layer(gptq(), layer));
+  CellRecord cell = store.read_cell(gptq()).value();
+  cell.header = other;
+  cell.metrics[0].set = "another name";  // of the same text
+  store.write_cell(cell);
+  EXPECT_THAT(diff(a(), b()),
+              ElementsAre(fmt::format("gptq-w4-g32: key {:.8} against aaaaaaaa", gptq().key)));
+}
+
 TEST_F(Diff, CellsAndLayersInOneOnlyAreFound) {
   const std::string cell = cell_directory(gptq().name, gptq().key);
   fs::remove(b() + "/" + layer_part(cell, 1) + ".h5");
@@ -173,14 +205,43 @@ TEST_F(Diff, ReadersSeeTheSameInBoth) {
   }
 }
 
-TEST_F(Diff, DamagedSourcesAreNotPacked) {
-  const std::string file =
-      a() + "/" + layer_part(cell_directory(gptq().name, gptq().key), 1) + ".h5";
-  std::string bytes = read_bytes(file);
-  bytes[bytes.size() / 2] ^= 1;
-  write_bytes(file, bytes);
-  EXPECT_THROW(pack(a(), directory_.path("packed.h5")), Error);
-  EXPECT_FALSE(fs::exists(directory_.path("packed.h5")));
+TEST_F(Diff, OnlyWhatBelongsThereIsPacked) {
+  const std::string cell = cell_directory(gptq().name, gptq().key),
+                    packed = directory_.path("packed.h5");
+  const auto file = [&](const std::string& part) { return a() + "/" + part + ".h5"; };
+  const auto refusal = [&] {
+    try {
+      pack(a(), packed);
+    } catch (const Error& e) {
+      EXPECT_FALSE(fs::exists(packed));
+      return std::string(e.what());
+    }
+    return std::string("packed");
+  };
+  const std::string layer = file(layer_part(cell, 1)), good = read_bytes(layer);
+  std::string flipped = good;
+  flipped[good.size() / 2] ^= 1;
+  write_bytes(layer, flipped);
+  EXPECT_THAT(refusal(), HasSubstr(layer + ": damaged"));
+  write_bytes(layer, read_bytes(file(layer_part(cell, 0))));
+  EXPECT_THAT(refusal(), HasSubstr(layer + ": holds layer 0"));
+  const CellHeader rtn = sample_headers()[1];
+  write_bytes(layer, read_bytes(file(layer_part(cell_directory(rtn.name, rtn.key), 1))));
+  EXPECT_THAT(refusal(), HasSubstr(layer + ": belongs to cell rtn-w3-pc"));
+  CellHeader other_key = gptq();
+  other_key.key = std::string(64, 'a');
+  Store::join(b()).write_layer(other_key, sample_layer(gptq(), 1));
+  write_bytes(layer, read_bytes(b() + "/" + layer_part("gptq-w4-g32.aaaaaaaa", 1) + ".h5"));
+  EXPECT_THAT(refusal(), HasSubstr("key aaaaaaaa"));
+  fs::remove(layer);
+  EXPECT_THAT(refusal(), HasSubstr("gptq-w4-g32 is finished, but layer 1 is missing"));
+  fs::remove(file(layer_part(cell, 0)));
+  EXPECT_THAT(refusal(), HasSubstr("layers 0 and 1 are missing"));
+  write_bytes(layer, good);
+  fs::remove(file(cell_part(cell)));  // a cell that is under way is no fault, but is mentioned
+  EXPECT_THAT(pack(a(), packed),
+              ElementsAre("gptq-w4-g32 is not finished: 1 of 2 layers are packed"));
+  EXPECT_THAT(check(packed, false), IsEmpty());
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <limits>
 #include <random>
 #include <sstream>
+#include <type_traits>
 
 #include "kernels/error.hpp"
 #include "kernels/sha256.hpp"
@@ -31,48 +32,71 @@ StoredArray array_from(const std::string& name, DType dtype, std::vector<std::in
   return array;
 }
 
-void expect_bits(double a, double b) {
-  EXPECT_EQ(std::bit_cast<std::uint64_t>(a), std::bit_cast<std::uint64_t>(b))
-      << a << " against " << b;
+// Doubles by their bits: a NaN is equal to itself.
+template <class T>
+bool equal(const T& a, const T& b) {
+  if constexpr (std::is_same_v<T, double>)
+    return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
+  else
+    return a == b;
+}
+
+// Every field on its own, in the order in which they are listed.
+template <class Record, class... Field>
+void expect_fields(const Record& a, const Record& b, Field Record::*... fields) {
+  int number = 0;
+  const auto expect = [&](const auto& x, const auto& y) {
+    EXPECT_TRUE(equal(x, y)) << "field " << number << " of the list: " << testing::PrintToString(x)
+                             << " against " << testing::PrintToString(y);
+    ++number;
+  };
+  (expect(a.*fields, b.*fields), ...);
 }
 
 void expect_same(const LinearDiagnostics& a, const LinearDiagnostics& b) {
-  expect_bits(a.loss, b.loss);
-  expect_bits(a.relative_output_error, b.relative_output_error);
-  expect_bits(a.relative_weight_error, b.relative_weight_error);
-  expect_bits(a.damping, b.damping);
-  EXPECT_EQ(a.damping_attempts, b.damping_attempts);
-  EXPECT_EQ(a.fallback, b.fallback);
-  EXPECT_EQ(a.dead_columns, b.dead_columns);
-  expect_bits(a.factor_s, b.factor_s);
-  expect_bits(a.solve_s, b.solve_s);
+  using D = LinearDiagnostics;
+  expect_fields(a, b, &D::loss, &D::relative_output_error, &D::relative_weight_error, &D::damping,
+                &D::damping_attempts, &D::fallback, &D::dead_columns, &D::factor_s, &D::solve_s);
 }
 
 void expect_same(const MetricRecord& a, const MetricRecord& b) {
-  EXPECT_TRUE(a.same_measurement(b));
-  expect_bits(a.value.perplexity, b.value.perplexity);
-  expect_bits(a.value.cross_entropy, b.value.cross_entropy);
-  expect_bits(a.value.cross_entropy_error, b.value.cross_entropy_error);
-  expect_bits(a.value.perplexity_error, b.value.perplexity_error);
-  EXPECT_EQ(a.value.windows, b.value.windows);
-  EXPECT_EQ(a.value.tokens, b.value.tokens);
-  EXPECT_EQ(a.window_sums, b.window_sums);
+  using M = MetricRecord;
+  using P = Perplexity;
+  expect_fields(a, b, &M::set, &M::protocol, &M::length, &M::text_fingerprint, &M::ids_fingerprint,
+                &M::bos, &M::window_sums);
+  expect_fields(a.value, b.value, &P::perplexity, &P::cross_entropy, &P::cross_entropy_error,
+                &P::perplexity_error, &P::windows, &P::tokens);
 }
 
 void expect_same(const RankCounters& a, const RankCounters& b) {
-  EXPECT_EQ(a.rank, b.rank);
-  EXPECT_EQ(a.stage, b.stage);
-  EXPECT_EQ(a.replica, b.replica);
-  EXPECT_EQ(a.host, b.host);
-  EXPECT_EQ(a.layers_read, b.layers_read);
-  EXPECT_EQ(a.weight_bytes_read, b.weight_bytes_read);
-  EXPECT_EQ(a.calibration_windows, b.calibration_windows);
-  EXPECT_EQ(a.evaluation_windows, b.evaluation_windows);
-  EXPECT_EQ(a.rows_solved, b.rows_solved);
-  EXPECT_EQ(a.layers_quantized, b.layers_quantized);
-  EXPECT_EQ(a.layers_replayed, b.layers_replayed);
-  EXPECT_EQ(a.peak_memory_bytes, b.peak_memory_bytes);
-  EXPECT_EQ(a.seconds, b.seconds);
+  using C = RankCounters;
+  expect_fields(a, b, &C::rank, &C::stage, &C::replica, &C::host, &C::layers_read,
+                &C::weight_bytes_read, &C::calibration_windows, &C::evaluation_windows,
+                &C::rows_solved, &C::layers_quantized, &C::layers_replayed, &C::peak_memory_bytes,
+                &C::seconds);
+}
+
+void expect_same(const LinearSummary& a, const LinearSummary& b) {
+  using S = LinearSummary;
+  expect_fields(a, b, &S::layer, &S::linear, &S::rows, &S::cols, &S::code_hash, &S::stored_bits);
+  expect_same(a.diagnostics, b.diagnostics);
+}
+
+void expect_same(const QuantizedLinear& a, const QuantizedLinear& b) {
+  using Q = QuantizedLinear;
+  expect_fields(a, b, &Q::name, &Q::format, &Q::rows, &Q::cols, &Q::bits, &Q::group);
+  EXPECT_TRUE(a.arrays == b.arrays) << a.name;
+  EXPECT_EQ(a.code_hash(), b.code_hash());
+  expect_same(a.diagnostics, b.diagnostics);
+}
+
+template <class Record>
+void expect_same_lists(const std::vector<Record>& a, const std::vector<Record>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    SCOPED_TRACE(i);
+    expect_same(a[i], b[i]);
+  }
 }
 
 }  // namespace
@@ -242,13 +266,14 @@ RunRecord sample_run(const std::vector<CellHeader>& cells) {
   run.ranks = 2;
   run.stages = 1;
   run.replicas = 2;
-  run.threads = 1;
+  run.threads = 3;
   for (const CellHeader& cell : cells) {
     run.cell_names.push_back(cell.name);
     run.cell_keys.push_back(cell.key);
     run.cell_predicted_s.push_back(60);
   }
   run.sets = {"wikitext2", "c4", "ptb"};
+  for (const std::string& set : run.sets) run.set_fingerprints.push_back(sha256_hex(set + " ids"));
   run.evaluation_length = 256;
   run.counters = {sample_counters(0), sample_counters(1)};
   run.started_s = 1700000000;
@@ -275,92 +300,37 @@ void write_sample(const std::string& directory) {
 }
 
 void expect_same(const CellHeader& a, const CellHeader& b, bool with_sweep_text) {
-  EXPECT_EQ(a.name, b.name);
-  EXPECT_EQ(a.key, b.key);
-  EXPECT_EQ(a.recipe, b.recipe);
-  EXPECT_EQ(a.method_title, b.method_title);
-  EXPECT_EQ(a.model_fingerprint, b.model_fingerprint);
-  EXPECT_EQ(a.calibration, b.calibration);
-  EXPECT_EQ(a.calibration_fingerprint, b.calibration_fingerprint);
-  EXPECT_EQ(a.shards, b.shards);
-  EXPECT_EQ(a.seed, b.seed);
+  using H = CellHeader;
+  expect_fields(a, b, &H::name, &H::key, &H::recipe, &H::method_title, &H::model_fingerprint,
+                &H::calibration, &H::calibration_fingerprint, &H::shards, &H::seed, &H::version,
+                &H::blas);
   if (with_sweep_text) {
     EXPECT_EQ(a.sweep_text, b.sweep_text);
   }
-  EXPECT_EQ(a.version, b.version);
-  EXPECT_EQ(a.blas, b.blas);
 }
 
 void expect_same(const LayerRecord& a, const LayerRecord& b) {
-  EXPECT_EQ(a.layer, b.layer);
-  EXPECT_EQ(a.host, b.host);
-  EXPECT_EQ(a.rank, b.rank);
-  expect_bits(a.started_s, b.started_s);
-  expect_bits(a.finished_s, b.finished_s);
-  EXPECT_EQ(a.seconds, b.seconds);
-  ASSERT_EQ(a.linears.size(), b.linears.size());
-  for (std::size_t i = 0; i < a.linears.size(); ++i) {
-    const QuantizedLinear &x = a.linears[i], &y = b.linears[i];
-    EXPECT_EQ(x.name, y.name);
-    EXPECT_EQ(x.format, y.format);
-    EXPECT_EQ(x.rows, y.rows);
-    EXPECT_EQ(x.cols, y.cols);
-    EXPECT_EQ(x.bits, y.bits);
-    EXPECT_EQ(x.group, y.group);
-    EXPECT_TRUE(x.arrays == y.arrays) << x.name;
-    EXPECT_EQ(x.code_hash(), y.code_hash());
-    expect_same(x.diagnostics, y.diagnostics);
-  }
+  using L = LayerRecord;
+  expect_fields(a, b, &L::layer, &L::host, &L::rank, &L::started_s, &L::finished_s, &L::seconds);
+  expect_same_lists(a.linears, b.linears);
 }
 
 void expect_same(const CellRecord& a, const CellRecord& b) {
+  using C = CellRecord;
   expect_same(a.header, b.header, true);
-  EXPECT_EQ(a.status, b.status);
-  EXPECT_EQ(a.failure, b.failure);
-  expect_bits(a.bits_per_weight, b.bits_per_weight);
-  EXPECT_EQ(a.tensors_kept, b.tensors_kept);
-  EXPECT_EQ(a.seconds, b.seconds);
-  expect_bits(a.wall_s, b.wall_s);
-  EXPECT_EQ(a.peak_memory_bytes, b.peak_memory_bytes);
-  EXPECT_EQ(a.hosts, b.hosts);
-  expect_bits(a.finished_s, b.finished_s);
-  ASSERT_EQ(a.metrics.size(), b.metrics.size());
-  for (std::size_t i = 0; i < a.metrics.size(); ++i) expect_same(a.metrics[i], b.metrics[i]);
-  ASSERT_EQ(a.linears.size(), b.linears.size());
-  for (std::size_t i = 0; i < a.linears.size(); ++i) {
-    const LinearSummary &x = a.linears[i], &y = b.linears[i];
-    EXPECT_EQ(x.layer, y.layer);
-    EXPECT_EQ(x.linear, y.linear);
-    EXPECT_EQ(x.rows, y.rows);
-    EXPECT_EQ(x.cols, y.cols);
-    EXPECT_EQ(x.code_hash, y.code_hash);
-    EXPECT_EQ(x.stored_bits, y.stored_bits);
-    expect_same(x.diagnostics, y.diagnostics);
-  }
+  expect_fields(a, b, &C::status, &C::failure, &C::bits_per_weight, &C::tensors_kept, &C::seconds,
+                &C::wall_s, &C::peak_memory_bytes, &C::hosts, &C::finished_s);
+  expect_same_lists(a.metrics, b.metrics);
+  expect_same_lists(a.linears, b.linears);
 }
 
 void expect_same(const RunRecord& a, const RunRecord& b) {
-  EXPECT_EQ(a.name, b.name);
-  EXPECT_EQ(a.model, b.model);
-  EXPECT_EQ(a.model_fingerprint, b.model_fingerprint);
-  EXPECT_EQ(a.layer_count, b.layer_count);
-  EXPECT_EQ(a.sweep_text, b.sweep_text);
-  EXPECT_EQ(a.version, b.version);
-  EXPECT_EQ(a.blas, b.blas);
-  EXPECT_EQ(a.device, b.device);
-  EXPECT_EQ(a.ranks, b.ranks);
-  EXPECT_EQ(a.stages, b.stages);
-  EXPECT_EQ(a.replicas, b.replicas);
-  EXPECT_EQ(a.threads, b.threads);
-  EXPECT_EQ(a.cell_names, b.cell_names);
-  EXPECT_EQ(a.cell_keys, b.cell_keys);
-  EXPECT_EQ(a.cell_predicted_s, b.cell_predicted_s);
-  EXPECT_EQ(a.sets, b.sets);
-  EXPECT_EQ(a.evaluation_length, b.evaluation_length);
-  expect_bits(a.started_s, b.started_s);
-  expect_bits(a.finished_s, b.finished_s);
-  ASSERT_EQ(a.counters.size(), b.counters.size());
-  for (std::size_t i = 0; i < a.counters.size(); ++i) expect_same(a.counters[i], b.counters[i]);
+  using R = RunRecord;
+  expect_fields(a, b, &R::name, &R::model, &R::model_fingerprint, &R::layer_count, &R::sweep_text,
+                &R::version, &R::blas, &R::device, &R::ranks, &R::stages, &R::replicas, &R::threads,
+                &R::cell_names, &R::cell_keys, &R::cell_predicted_s, &R::sets, &R::set_fingerprints,
+                &R::evaluation_length, &R::started_s, &R::finished_s);
+  expect_same_lists(a.counters, b.counters);
 }
 
 std::string read_bytes(const std::string& file) {

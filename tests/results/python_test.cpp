@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <sstream>
 
 #include "results/parts.hpp"
 #include "tests/results/fixture.hpp"
@@ -13,6 +14,8 @@
 
 namespace bitgrid::results {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr const char* kPython = "/usr/bin/python3";
 
@@ -132,12 +135,68 @@ TEST_F(Python, TheCommandWritesAFile) {
               bytes_of(rebuild_weight(Place{}, linear)));
 }
 
+// One line each, exit code 2, no traceback.
 TEST_F(Python, MistakesAreAnswered) {
-  const auto output = run_command(fmt::format("{} {}/results/read_weight.py {} gptq-w9 0 x",
-                                              kPython, BITGRID_SOURCE_DIR, run()));
-  EXPECT_NE(output.status, 0);
-  EXPECT_NE(output.text.find("0 cells are called gptq-w9; there are: fp16."), output.text.npos)
-      << output.text;
+  const CellHeader gptq = sample_headers()[2];
+  const std::string layer =
+      run() + "/" + layer_part(cell_directory(gptq.name, gptq.key), 1) + ".h5";
+  // One Python process for all: a line of exit code and answer for each line of arguments.
+  std::string cases;
+  std::vector<std::string> answers;
+  const auto expect_answer = [&](const std::string& arguments, const std::string& answer) {
+    cases += arguments + "\n";
+    answers.push_back(answer);
+  };
+  write_bytes(directory_.path("notes.h5"), "mine");
+  for (const std::string& path : {run(), run() + "/results.h5", packed()}) {
+    expect_answer(path + " gptq-w9 0 x", "no cells are called gptq-w9; there are: fp16.");
+    expect_answer(path + " gptq-w4-g32 2 x", "has no layer 2; there are 0 to 1");
+    expect_answer(path + " gptq-w4-g32 -1 x", "has no layer -1");
+    expect_answer(path + " fp16 0 x", "has no tensors: it is the baseline");
+    expect_answer(path + " gptq-w4-g32 1 q_proj", "has no linear q_proj; there are: mlp.down_proj");
+    expect_answer(path + " gptq-w4-g32 1 mlp.up_proj --out /nowhere/w.npy", "/nowhere/w.npy");
+  }
+  expect_answer(directory_.path("none") + " a 0 x", "there is no such file or directory");
+  expect_answer(directory_.path() + " a 0 x", "is not a results directory");
+  expect_answer(directory_.path("notes.h5") + " a 0 x", "damaged or not a file of bitgrid");
+  expect_answer(layer + " gptq-w4-g32 1 x", "is neither a results directory nor a packed file");
+  const std::string good = read_bytes(layer);
+  std::string flipped = good;
+  flipped[good.size() / 2] ^= 1;
+  for (const auto& [name, bad] :
+       {std::pair{"flipped.h5", flipped}, {"short.h5", good.substr(0, 600)}, {"empty.h5", ""}}) {
+    write_bytes(directory_.path(name), bad);
+    expect_answer(directory_.path(name) + " gptq-w4-g32 1 mlp.up_proj", ": damaged");
+  }
+  const std::string bare = directory_.path("bare");
+  fs::create_directories(bare + "/cells");
+  fs::copy(fs::path(layer).parent_path(), bare + "/cells/" + cell_directory(gptq.name, gptq.key));
+  write_bytes(bare + "/" + layer_part(cell_directory(gptq.name, gptq.key), 1) + ".h5", flipped);
+  expect_answer(bare + " gptq-w4-g32 1 mlp.up_proj", "layer-0001.h5: damaged");
+  write_bytes(directory_.path("cases"), cases);
+  write_bytes(directory_.path("ask.py"), fmt::format(R"(
+import contextlib, io, json, sys
+sys.path.insert(0, '{}/results')
+import read_weight
+for line in open('{}'):
+    sys.argv, answer = ['read_weight.py'] + line.split(), io.StringIO()
+    with contextlib.redirect_stderr(answer):
+        code = read_weight.main()
+    print(code, json.dumps(answer.getvalue()))
+)",
+                                                     BITGRID_SOURCE_DIR, directory_.path("cases")));
+  std::istringstream said(
+      run_command(fmt::format("{} -B {}", kPython, directory_.path("ask.py"))).text);
+  std::string line;
+  for (const std::string& answer : answers) {
+    std::getline(said, line);
+    EXPECT_TRUE(line.starts_with("2 \"read_weight.py: ")) << line;
+    EXPECT_NE(line.find(answer), line.npos) << line << "\nwanted: " << answer;
+    EXPECT_EQ(line.find("\\n"), line.size() - 3) << line;  // the only line end is the last
+  }
+  const Output output = run_command(
+      fmt::format("{} {}/results/read_weight.py /nowhere a 0 b", kPython, BITGRID_SOURCE_DIR));
+  EXPECT_EQ(WEXITSTATUS(output.status), 2) << output.text;
 }
 
 TEST_F(Python, H5pyReadsEverythingThroughTheMaster) {

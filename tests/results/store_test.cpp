@@ -110,6 +110,7 @@ TEST(Store, RunsComeBackAsTheyWere) {
   expect_same(Reader::open(directory.path("run")).run(), run);
   run.counters.clear();
   run.sets.clear();
+  run.set_fingerprints.clear();
   run.cell_predicted_s.clear();
   store.write_run(run);
   expect_same(Reader::open(directory.path("run")).run(), run);
@@ -130,8 +131,8 @@ TEST(Store, EqualRecordsGiveEqualBytes) {
 TEST(Store, MeasurementsAreToldApart) {
   const MetricRecord a = sample_metric("c4", 2);
   for (const auto& change : std::vector<std::function<void(MetricRecord&)>>{
-           [](MetricRecord& m) { m.set = "ptb"; }, [](MetricRecord& m) { m.protocol = "x"; },
-           [](MetricRecord& m) { m.length = 1; }, [](MetricRecord& m) { m.bos = "always"; },
+           [](MetricRecord& m) { m.protocol = "x"; }, [](MetricRecord& m) { m.length = 1; },
+           [](MetricRecord& m) { m.bos = "always"; },
            [](MetricRecord& m) { m.text_fingerprint = "x"; },
            [](MetricRecord& m) { m.ids_fingerprint = "x"; }}) {
     MetricRecord b = a;
@@ -139,6 +140,9 @@ TEST(Store, MeasurementsAreToldApart) {
     change(b);
     EXPECT_FALSE(a.same_measurement(b));
   }
+  MetricRecord renamed = a;
+  renamed.set = "notes.txt";  // a name is not what was measured
+  EXPECT_TRUE(a.same_measurement(renamed));
 }
 
 TEST(Store, AnotherModelIsRefused) {
@@ -304,7 +308,7 @@ TEST(Store, UnreadableFilesAreNamed) {
     write_bytes(file, bytes.substr(0, size));
     const std::string message = message_of<Error>([&] { store.stored_layers(header); });
     EXPECT_THAT(message, HasSubstr(file));
-    EXPECT_THAT(message, HasSubstr("delete it"));
+    EXPECT_THAT(message, HasSubstr("run the sweep again"));
     EXPECT_THAT(message_of<Error>([&] { store.read_layer(header, 1); }), HasSubstr(file));
   }
   write_bytes(file, bytes + "x");
@@ -316,6 +320,67 @@ TEST(Store, UnreadableFilesAreNamed) {
       directory.path("run/" + cell_part(cell_directory(header.name, header.key)) + ".h5");
   write_bytes(cell, "\x89HDF");
   EXPECT_THAT(message_of<Error>([&] { store.read_cell(header); }), HasSubstr(cell));
+}
+
+TEST(Store, FilesThatAreNotWhatWasWrittenHaveAFault) {
+  TemporaryDirectory directory;
+  write_sample(directory.path("run"));
+  const CellHeader header = sample_header("gptq-w4-g32", "gptq", 4, 32);
+  const std::string cell = cell_directory(header.name, header.key);
+  Store store = Store::join(directory.path("run"));
+  const std::vector<std::string> parts = store.stored_parts(header);
+  EXPECT_THAT(parts, ElementsAre(cell_part(cell), layer_part(cell, 0), layer_part(cell, 1)));
+  for (const std::string& part : parts) {
+    EXPECT_EQ(store.fault_of(part), std::nullopt);
+    const std::string file = directory.path("run/" + part + ".h5"), good = read_bytes(file);
+    std::string flipped = good;
+    flipped[good.size() / 2] ^= 1;
+    // A whole file of ours that belongs elsewhere counts, too.
+    const std::string other = read_bytes(part == parts[1] ? layer_file(directory, header, 1)
+                                                          : directory.path("run/run.h5"));
+    for (const std::string& bad : {std::string(), good.substr(0, 600), flipped, other}) {
+      write_bytes(file, bad);
+      EXPECT_THAT(store.fault_of(part).value_or("none"), HasSubstr(file));
+    }
+    write_bytes(file, good);
+  }
+  store.remove_part(parts[1]);
+  EXPECT_THAT(store.stored_layers(header), ElementsAre(1));
+  EXPECT_THROW((void)store.fault_of(parts[1]), Error);  // not damaged: it is not there
+}
+
+// What every sweep writes anew must not keep it from starting; what was never ours is left alone.
+TEST(Store, ADamagedRunFileIsNoHindrance) {
+  TemporaryDirectory directory;
+  const std::string run = directory.path("run/run.h5");
+  write_sample(directory.path("run"));
+  EXPECT_THAT(Store::create(directory.path("run"), kModel).faults_found(), IsEmpty());
+  const std::string good = read_bytes(run);
+  write_bytes(run, good.substr(0, 800));
+  write_bytes(directory.path("run/results.h5"), "");
+  EXPECT_THAT(Store::create(directory.path("run"), kModel).faults_found(),
+              ElementsAre(HasSubstr("run.h5: cut short"), HasSubstr("results.h5: damaged")));
+  EXPECT_THAT(message_of<InputError>([&] { Store::create(directory.path("run"), "other"); }),
+              HasSubstr("results of another model"));
+  fs::create_directory(directory.path("notes"));
+  write_bytes(directory.path("notes/run.h5"), "jogging diary");
+  EXPECT_THAT(message_of<InputError>([&] { Store::create(directory.path("notes"), kModel); }),
+              HasSubstr("would be overwritten"));
+  EXPECT_EQ(read_bytes(directory.path("notes/run.h5")), "jogging diary");
+}
+
+TEST(Store, WhoWritesIsKnown) {
+  TemporaryDirectory directory;
+  write_sample(directory.path("run"));
+  const Reader reader = Reader::open(directory.path("run"));
+  EXPECT_EQ(reader.writer(), "");
+  {
+    const Store store = Store::create(directory.path("run"), kModel);
+    EXPECT_EQ(reader.writer(), fmt::format("pid {} on {}", getpid(), host_name()));
+  }
+  EXPECT_EQ(reader.writer(), "");
+  fs::remove(directory.path("run/lock"));
+  EXPECT_EQ(reader.writer(), "");
 }
 
 TEST(Store, DroppedLayersLeaveTheNumbers) {

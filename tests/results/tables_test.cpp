@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <limits>
@@ -38,6 +39,7 @@ class Tables : public testing::Test {
     Store store = Store::create(run(), kModel);
     RunRecord run = sample_run({two, none, pc, bad, base});
     run.sets = {"c4", "wiki_text|2"};
+    run.set_fingerprints.clear();
     store.write_run(run);
     CellRecord cell = sample_cell(two, {});
     cell.bits_per_weight = 2.5625;
@@ -131,7 +133,7 @@ TEST_F(Tables, ShowTellsProgressFailuresAndTimings) {
   write_some();
   const std::string cells =
       R"(: sweep demo of sweeps/demo/model (fingerprint 1f2e3d4c5b6a), bitgrid 0.1.0
-2 ranks = 1 stage x 2 replicas, 1 thread each, cpu, BLAS Haswell
+2 ranks = 1 stage x 2 replicas, 3 threads each, cpu, BLAS Haswell
 started 2023-11-14 22:13:20 UTC, ended after 95.0 s
 3 of 5 cells finished, 1 failed
 
@@ -164,9 +166,37 @@ TEST_F(Tables, ShowOfARunThatHasNotEnded) {
   record.counters.clear();
   Store::join(run()).write_run(record);
   const std::string text = show(Reader::open(run()), true);
-  EXPECT_THAT(text, HasSubstr("no end recorded"));
+  EXPECT_THAT(text, HasSubstr("UTC, cut short: nobody is at work there; run the sweep again"));
   EXPECT_THAT(text, HasSubstr("kept, but not in the sweep file: gptq-w4-g32\n"));
   EXPECT_THAT(text, HasSubstr("no counters"));
+  pack(run(), directory_.path("packed.h5"));
+  EXPECT_THAT(show(Reader::open(directory_.path("packed.h5")), false),
+              HasSubstr("no end recorded"));
+  const Store store = Store::create(run(), kModel);
+  EXPECT_THAT(show(Reader::open(run()), false),
+              HasSubstr(fmt::format("UTC, running now (pid {} on ", getpid())));
+  record.finished_s = record.started_s + 1;
+  Store::join(run()).write_run(record);
+  EXPECT_THAT(show(Reader::open(run()), false),
+              HasSubstr("ended after 1.00 s; another sweep has been started there (pid "));
+}
+
+// The run says which text each column means; a cell may hold measurements of older ones.
+TEST_F(Tables, ColumnsAreFoundByTheirTokens) {
+  const CellHeader header = sample_header("fp16", "fp16", 16, -1);
+  Store store = Store::create(run(), kModel);
+  RunRecord record = sample_run({header});
+  record.sets = {"new.txt"};
+  record.set_fingerprints = {"ids of the text"};
+  CellRecord cell = sample_cell(header, {});
+  cell.metrics = {measured("old.txt", 2.5), measured("new.txt", 3.5)};
+  cell.metrics[0].ids_fingerprint = "ids of the text";
+  store.write_run(record);
+  store.write_cell(cell);
+  EXPECT_THAT(table_of(TableFormat::csv), HasSubstr("fp16,16,FP16,,-1,finished,16,2.5,"));
+  record.set_fingerprints = {"ids of a later version"};
+  store.write_run(record);
+  EXPECT_THAT(table_of(TableFormat::csv), HasSubstr("fp16,16,FP16,,-1,finished,16,,\n"));
 }
 
 TEST_F(Tables, ADamagedCellIsShownAsSuch) {

@@ -65,7 +65,7 @@ def main():
         check.equal(run.returncode, 0, run.stderr[-500:])
         seen = {}
         for cell in json.loads(bitgrid.run(["table", out, "--format", "json"]).stdout)["cells"]:
-            for metric in cell["metrics"]:
+            for metric in cell.get("metrics", []):  # of those that were not chosen there are none
                 seen[cell["name"], metric["set"]] = metric["perplexity"]
         for row in rows:
             name = cell_name(row)

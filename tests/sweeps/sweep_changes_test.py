@@ -23,10 +23,11 @@ def main():
     with harness.Folder() as folder:
         out = folder / "out"
 
-        def sweep(what, grids, *extra, code=0):
+        def sweep(what, grids, *extra, code=0, says=""):
             file = harness.small_sweep(folder, grids=grids)
             run = bitgrid.run(["sweep", file, "--out", out, *extra])
             check.equal(run.returncode, code, f"{what}: {run.stderr[-300:]}")
+            check.that(says in run.stderr, f"{what}: says {says!r}: {run.stderr}")
 
         sweep("two cells", GRID.format(bits="4, 3"))
         check.equal(quantized(out), 2 * LAYERS, "two cells are quantized")
@@ -56,6 +57,29 @@ def main():
         check.equal(len(list(out.glob("cells/gptq-w4-g32.*"))), 2, "beside the old one")
         sweep("pruned", GRID.format(bits="4"), "--prune")
         check.equal(len(list(out.glob("cells/*"))), 1, "--prune removes what is not listed")
+
+        # --cells chooses what runs; the file says what there is.
+        shutil.rmtree(out)
+        sweep("chosen cells", GRID.format(bits="4, 3, 2"), "--cells", "gptq-w3-*")
+        check.equal(quantized(out), LAYERS, "only the chosen cell is quantized")
+        table = bitgrid.run(["table", out, "--format", "csv"]).stdout
+        for name in ["gptq-w4-g32", "gptq-w3-g32", "gptq-w2-g32"]:
+            check.that(name in table, f"the table has {name}: {table}")
+        check.equal(bitgrid.run(["check", out]).returncode, 0, "what is there is sound")
+        complete = bitgrid.run(["check", out, "--complete"])
+        check.equal((complete.returncode, complete.stdout.count("not finished")), (1, 2), "two are missing: " + complete.stdout)
+        show = bitgrid.run(["show", out]).stdout
+        check.that("1 of 3 cells finished" in show, "show counts all: " + show)
+        sweep("chosen cells again", GRID.format(bits="4, 3, 2"), "--cells", "gptq-w3-*", says="nothing to do: every chosen cell is finished already")
+        check.equal(quantized(out), 0, "and the finished one is left alone")
+        other = folder / "one-cell"
+        check.equal(bitgrid.run(["sweep", harness.small_sweep(folder, grids=GRID.format(bits="4, 3, 2")), "--out", other, "--cells",
+                                 "gptq-w2-*"]).returncode, 0, "another cell")
+        diff = bitgrid.run(["diff", out, other])
+        check.that("gptq-w3-g32: finished only in the first" in diff.stdout, "diff knows both: " + diff.stdout)
+        sweep("the rest", GRID.format(bits="4, 3, 2"))
+        check.equal(quantized(out), 2 * LAYERS, "the others are done later")
+        sweep("all again", GRID.format(bits="4, 3, 2"), says="nothing to do: every cell is finished already")
 
         shutil.rmtree(out)
         sweep("numbers only", GRID.format(bits="4, 3"), "--set", 'run.keep="metrics"')

@@ -30,7 +30,7 @@ std::vector<std::string> names(const Sweep& sweep) {
 std::vector<std::string> cells_of(const std::string& grids, const std::string& patterns = "") {
   SweepOverrides overrides;
   overrides.cells = patterns;
-  return names(parse(kHead + grids, overrides));
+  return names(only_chosen(parse(kHead + grids, overrides)));
 }
 
 TEST(Sweep, DefaultsOfASmallFile) {
@@ -198,6 +198,22 @@ order = ["none", "act", "static", "gar"]
 damp = [1, 0.1, 1e-7]
 compat = true
 )";
+
+// What does not run is still a cell of the sweep.
+TEST(Cells, ThoseThatAreNotChosenStayListed) {
+  SweepOverrides overrides;
+  overrides.cells = "rtn-w3-*,fp16";
+  const std::string grids =
+      "[[grid]]\nmethod = \"rtn\"\nbits = [4, 3, 2]\n"
+      "[[grid]]\nmethod = \"fp16\"\n";
+  const Sweep some = parse(kHead + grids, overrides);
+  EXPECT_THAT(names(some), ElementsAre("rtn-w4-pc", "rtn-w3-pc", "rtn-w2-pc", "fp16"));
+  EXPECT_THAT(some.chosen, ElementsAre(1, 3));
+  EXPECT_THAT(names(only_chosen(some)), ElementsAre("rtn-w3-pc", "fp16"));
+  EXPECT_THAT(only_chosen(some).chosen, ElementsAre(0, 1));
+  EXPECT_EQ(sweep_text(some), sweep_text(parse(kHead + grids)));
+  EXPECT_THAT(parse(sweep_text(some)).chosen, ElementsAre(0, 1, 2, 3));
+}
 
 TEST(SweepText, ReadsBackAsTheSameSweep) {
   const Sweep first = parse(kFull);

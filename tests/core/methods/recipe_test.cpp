@@ -62,7 +62,8 @@ TEST(Recipe, OptionTextIsTheShortestThatReadsBack) {
 
 TEST(Recipe, CanonicalTextHoldsEveryFieldAndOption) {
   EXPECT_EQ(recipe_canonical(resolve_recipe("rtn", 4, 128, {{"mse", true}})),
-            "chain=rtn\nbits=4\ngroup=128\noption.mse=true\noption.symmetric=false\n");
+            "chain=rtn\nbits=4\ngroup=128\noption.budget=false\noption.mix=\noption.mse=true\n"
+            "option.symmetric=false\n");
   std::set<std::string> all;
   for (const char* order : {"none", "act", "static", "gar"})
     for (const double bits : {2, 3, 4})
@@ -84,7 +85,7 @@ TEST(Registry, ResolvesDefaults) {
   EXPECT_FALSE(recipe_full_inputs(gptq));
   EXPECT_TRUE(recipe_full_inputs(resolve_recipe("gptq", 4, 128, {{"inputs", "full"}})));
   const Recipe rtn = resolve_recipe("rtn", 8, -1, {});
-  EXPECT_EQ(rtn.options.size(), 2u);
+  EXPECT_EQ(rtn.options.size(), 4u);
   EXPECT_FALSE(recipe_needs(rtn).any());
   EXPECT_FALSE(recipe_needs(resolve_recipe("fp16", 16, 128, {})).any());
   // A whole number will do for a number, and makes the same recipe.
