@@ -8,6 +8,7 @@
 #include "core/methods/fdb.hpp"
 #include "core/methods/gptq.hpp"
 #include "core/methods/rtn.hpp"
+#include "core/methods/slim.hpp"
 #include "kernels/error.hpp"
 
 namespace bitgrid {
@@ -127,8 +128,22 @@ std::vector<Method> make_table() {
       later("pb-llm", MethodKind::rounding, "PB-LLM",
             "it keeps salient weights in 8 bits and binarizes the rest"),
       later("billm", MethodKind::rounding, "BiLLM", "it binarizes weights, the salient ones twice"),
-      later("slim-llm", MethodKind::rounding, "SliM-LLM",
-            "it gives each group its own bit width by salience"),
+      with_bits(rounding("slim-llm", "SliM-LLM", {.gram = true}, round_slim,
+                         {damp, true_sequential, inputs,
+                          flag_option("sba", true, "search a bit width for each group of columns"),
+                          whole_option(
+                              "sba_stride", 0, 0, 1 << 20,
+                              "look at every so-manieth token; 0: 1, or 8 where groups are many"),
+                          word_option("divergence", "quantized", {"quantized", "original"},
+                                      "which outputs' softmax the divergence is taken from"),
+                          word_option("sqc", "power", {"power", "hessian", "none"},
+                                      "what the search of ranges minimizes: |w - q|^2.4 or errors "
+                                      "weighted by the inverse Hessian"),
+                          word_option("range", "narrow", {"narrow", "wide"},
+                                      "how far ranges are searched: 0.9 or 0.5 to 1.1"),
+                          number_option("salient_weight", 1, 0, 1000,
+                                        "what salient weights count in sqc = power")}),
+                2, 7),
       later("db-llm", MethodKind::rounding, "DB-LLM",
             "it splits 2-bit weights into two binary matrices"),
       with_bits(rounding("fdb", "FDB", {}, round_fdb, {fdb_start, fdb_steps}), 2, 2),
