@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/methods/grid.hpp"
+#include "core/methods/incoherent_format.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "kernels/error.hpp"
 #include "kernels/round_to_grid.hpp"
@@ -46,6 +47,7 @@ Matrix<float> rebuild_uniform(const Place& place, const QuantizedLinear& linear)
 
 RebuildWeight find_format(const std::string& format) {
   if (format == "uniform") return rebuild_uniform;
+  if (format == "incoherent") return rebuild_incoherent;
   return nullptr;
 }
 
