@@ -32,7 +32,8 @@ struct LdlqColumns {
 //   w [rows, in]    codes [rows, in], in column order
 //   loss [rows, 2]: (v − u)H(v − u)ᵀ = Σ D_i (z_i − u_i)² before and after the greedy passes, in
 //   steps; without feedback ‖v − u‖².
-// A row's result does not depend on the other rows, nor on the tile it is in.
+// A row's result does not depend on the other rows, as long as rows keep their places within tiles
+// of kLdlqTileRows.
 inline constexpr std::int64_t kLdlqTileRows = 128;
 void ldlq_rows(const Place& place, const LdlqColumns& columns, MatrixView<const float> w,
                MatrixView<std::uint8_t> codes, MatrixView<double> loss);

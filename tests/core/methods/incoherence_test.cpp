@@ -174,14 +174,12 @@ TEST(Rotation, DrawsBlocksOneAfterTheOther) {
   for (int block = 0; block < 3; ++block) {
     const Matrix<double> q = draw_orthogonal(a, 2);
     for (int i = 0; i < 2; ++i)
-      for (int j = 0; j < 2; ++j)
-        EXPECT_EQ(drawn.a(2 * block + i, j), static_cast<float>(q(i, j)));
+      for (int j = 0; j < 2; ++j) EXPECT_EQ(drawn.a(2 * block + i, j), static_cast<float>(q(i, j)));
   }
   for (int block = 0; block < 2; ++block) {
     const Matrix<double> q = draw_orthogonal(b, 3);
     for (int i = 0; i < 3; ++i)
-      for (int j = 0; j < 3; ++j)
-        EXPECT_EQ(drawn.b(3 * block + i, j), static_cast<float>(q(i, j)));
+      for (int j = 0; j < 3; ++j) EXPECT_EQ(drawn.b(3 * block + i, j), static_cast<float>(q(i, j)));
   }
 }
 
