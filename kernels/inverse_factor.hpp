@@ -25,11 +25,21 @@ struct ScaledGram {
 // nothing of use. Needs in² x 8 B on top of s and u: 6.6 GB for in = 28672. The result is the same
 // bytes for any number of threads.
 std::int64_t inverse_factor(const Place& place, const ScaledGram& h, MatrixView<float> u);
+
+// G unit lower triangular and D with H = GᵀDG, in fp64, G stored as fp32 with zeros above the
+// diagonal: the feedback of LDLQ. Only the Cholesky of the reversed H; returns as above.
+//   g [in, in]    d [in]
+std::int64_t feedback_factor(const Place& place, const ScaledGram& h, MatrixView<float> g,
+                             std::span<double> d);
 namespace cpu {
 std::int64_t inverse_factor(const Place& place, const ScaledGram& h, MatrixView<float> u);
-}
+std::int64_t feedback_factor(const Place& place, const ScaledGram& h, MatrixView<float> g,
+                             std::span<double> d);
+}  // namespace cpu
 namespace cuda {
 std::int64_t inverse_factor(const Place& place, const ScaledGram& h, MatrixView<float> u);
-}
+std::int64_t feedback_factor(const Place& place, const ScaledGram& h, MatrixView<float> g,
+                             std::span<double> d);
+}  // namespace cuda
 
 }  // namespace bitgrid

@@ -35,6 +35,8 @@ class TiledTriangle {
   std::int64_t cholesky();  // A = L·Lᵀ; −1, or the row of the pivot that failed
   void invert();            // L becomes L⁻¹
   void store_reversed(MatrixView<float> u) const;
+  // Of L: g[i, p] = L[p', i']/L[i', i'] and d[i] = L[i', i']², i' = in − 1 − i.
+  void store_feedback(MatrixView<float> g, std::span<double> d) const;
 
  private:
   std::int64_t first(std::int64_t tile) const { return tile * kTile; }
@@ -153,6 +155,23 @@ void TiledTriangle::store_reversed(MatrixView<float> u) const {
   });
 }
 
+void TiledTriangle::store_feedback(MatrixView<float> g, std::span<double> d) const {
+  parallel_for(place_, tiles_, [&](std::int64_t tile) {
+    const std::int64_t begin = first(tile), end = begin + size(tile);
+    for (std::int64_t i = begin; i < end; ++i) {
+      const double pivot = a_(in_ - 1 - i, in_ - 1 - i);
+      d[static_cast<std::size_t>(i)] = pivot * pivot;
+      std::fill(g.row(i) + i + 1, g.row(i) + in_, 0.0f);
+    }
+    // Transposed: a row of L is a column of G, kept in the cache for all rows of this tile.
+    for (std::int64_t p = 0; p < end; ++p) {
+      const double* from = a_.row(in_ - 1 - p);
+      for (std::int64_t i = std::max(begin, p); i < end; ++i)
+        g(i, p) = static_cast<float>(from[in_ - 1 - i] / a_(in_ - 1 - i, in_ - 1 - i));
+    }
+  });
+}
+
 }  // namespace
 
 std::int64_t inverse_factor(const Place& place, const ScaledGram& h, MatrixView<float> u) {
@@ -163,6 +182,17 @@ std::int64_t inverse_factor(const Place& place, const ScaledGram& h, MatrixView<
   if (const std::int64_t failed = triangle.cholesky(); failed >= 0) return in - 1 - failed;
   triangle.invert();
   triangle.store_reversed(u);
+  return -1;
+}
+
+std::int64_t feedback_factor(const Place& place, const ScaledGram& h, MatrixView<float> g,
+                             std::span<double> d) {
+  const std::int64_t in = h.s.cols;
+  if (in == 0) return -1;
+  TiledTriangle triangle(place, in);
+  triangle.load_reversed(h);
+  if (const std::int64_t failed = triangle.cholesky(); failed >= 0) return in - 1 - failed;
+  triangle.store_feedback(g, d);
   return -1;
 }
 

@@ -7,4 +7,9 @@ std::int64_t inverse_factor(const Place&, const ScaledGram&, MatrixView<float>) 
   cuda_unavailable("inverse_factor");
 }
 
+std::int64_t feedback_factor(const Place&, const ScaledGram&, MatrixView<float>,
+                             std::span<double>) {
+  cuda_unavailable("feedback_factor");
+}
+
 }  // namespace bitgrid::cuda

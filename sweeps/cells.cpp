@@ -39,7 +39,7 @@ struct Draft {
 double legal_bits(const std::string& chain) {
   const Method* last = find_method(std::string_view(chain).substr(chain.rfind('+') + 1));
   if (last != nullptr && last->kind == MethodKind::baseline) return 16;
-  if (last == nullptr || last->kind == MethodKind::transform) last = find_method("rtn");
+  if (last == nullptr || last->kind != MethodKind::rounding) last = find_method("rtn");
   return last == nullptr ? 4 : last->bits_min;
 }
 
@@ -233,7 +233,10 @@ class Grid {
       if (const auto* integer = value.get_if<std::int64_t>()) return *integer;
       source_.fail_kind(key, "an integer", value);
     }
-    if (std::holds_alternative<double>(like)) return number(key, value);
+    if (std::holds_alternative<double>(like)) {
+      if (const auto* word = value.get_if<std::string>()) return *word;  // such as "auto"
+      return number(key, value);
+    }
     if (const auto* text = value.get_if<std::string>()) return *text;
     source_.fail_kind(key, "a string", value);
   }

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/methods/grid.hpp"
+#include "core/methods/incoherent_format.hpp"
 #include "core/methods/registry.hpp"
 #include "core/model/cost.hpp"
 #include "kernels/pack_codes.hpp"
@@ -37,7 +38,12 @@ struct StoredBytes {
   std::int64_t all = 0;
 };
 
-StoredBytes stored_bytes(const Recipe& recipe, std::int64_t rows, std::int64_t cols) {
+StoredBytes stored_bytes(const Recipe& recipe, Linear linear, std::int64_t rows,
+                         std::int64_t cols) {
+  if (recipe.options.contains("share_tap")) {  // rotated
+    const IncoherentBytes bytes = incoherent_bytes(recipe, linear, rows, cols);
+    return {bytes.required, bytes.all};
+  }
   const int bits = static_cast<int>(recipe.bits);
   const std::int64_t groups = group_count(cols, recipe.group);
   constexpr std::int64_t kScaleBytes = 2, kIndexBytes = 4;
@@ -186,8 +192,8 @@ void add_storage(const Recipe& recipe, const LlamaConfig& config, CellPlan& cell
   for (std::int64_t layer = 0; layer < config.layer_count; ++layer)
     for (const Linear linear : kLinears) {
       const StoredBytes more =
-          stored_bytes(recipe_for_linear(recipe, layer, linear), linear_rows(config, linear),
-                       linear_cols(config, linear));
+          stored_bytes(recipe_for_linear(recipe, layer, linear), linear,
+                       linear_rows(config, linear), linear_cols(config, linear));
       bytes.required += more.required;
       bytes.all += more.all;
     }

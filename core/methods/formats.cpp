@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/methods/grid.hpp"
+#include "core/methods/incoherent_format.hpp"
 #include "core/methods/mixed_width.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "kernels/error.hpp"
@@ -68,6 +69,7 @@ RebuildWeight find_format(const std::string& format) {
   if (format == "uniform") return rebuild_uniform;
   if (format == "mixed-width") return rebuild_mixed_width;
   if (format == "two-binary") return rebuild_two_binary;
+  if (format == "incoherent") return rebuild_incoherent;
   return nullptr;
 }
 

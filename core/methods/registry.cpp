@@ -8,6 +8,7 @@
 #include "core/methods/fdb.hpp"
 #include "core/methods/gptq.hpp"
 #include "core/methods/mixed_precision.hpp"
+#include "core/methods/quip.hpp"
 #include "core/methods/rtn.hpp"
 #include "core/methods/slim.hpp"
 #include "kernels/error.hpp"
@@ -87,6 +88,52 @@ Method later(std::string_view name, MethodKind kind, std::string_view title,
   return m;
 }
 
+// Of QuIP and of everything that rounds rotated weights.
+std::vector<OptionSpec> rotation_options() {
+  OptionSpec rho = number_option("rho", 2.4, 0, 64,
+                                 "half the grid's range over the standard deviation of the rotated "
+                                 "weights; auto: the best of 1.6, 2.0, 2.4, 2.8, 3.2");
+  rho.choices = {"auto"};
+  return {
+      rho,
+      number_option("damp", 0.0201, 0, 1, "added to H's diagonal, relative to its mean"),
+      flag_option("rescale", true, "balance columns of W and H before they are rotated"),
+      word_option("rotation", "kronecker", {"kronecker", "blocked", "none"},
+                  "one small factor for each side of the product, or one for each block"),
+      word_option("factors", "balanced", {"balanced", "reference"},
+                  "how a dimension is split in two; reference: by alternating prime factors"),
+      flag_option("share_tap", true,
+                  "linears with one input share column scales and the rotation of it"),
+      whole_option("seed", 0, 0, 0x1p62, "of the rotations; 0: the sweep's"),
+      flag_option("preclamp", false,
+                  "clamp weights to the grid's range before feedback, as the reference"),
+      flag_option("true_sequential", true,
+                  "each stage of linears sees the stages before it quantized"),
+      word_option("inputs", "quantized", {"quantized", "full"},
+                  "what the calibration windows have passed: the quantized layers before, or "
+                  "the model as it was, which cells can share"),
+  };
+}
+
+Method quip(std::string_view name, std::string_view title, bool reorder,
+            std::int64_t greedy_passes) {
+  std::vector<OptionSpec> options = rotation_options();
+  options.push_back(flag_option("reorder", reorder, "round the largest diagonal of H first"));
+  options.push_back(whole_option("greedy_passes", greedy_passes, 0, 100,
+                                 "of coordinate descent over the codes, behind the feedback"));
+  Method m = rounding(name, title, {.gram = true}, round_quip, std::move(options));
+  m.groups = false;
+  return m;
+}
+
+Method incoherence() {
+  Method m = rounding("incoherence", "Incoherence", {.gram = true}, round_quip, rotation_options());
+  m.kind = MethodKind::rotation;
+  m.groups = false;
+  m.rules = {"rtn", "gptq"};
+  return m;
+}
+
 std::vector<Method> make_table() {
   const OptionSpec symmetric =
       flag_option("symmetric", false, "grid symmetric around zero; no zero points are stored");
@@ -117,21 +164,21 @@ std::vector<Method> make_table() {
   return {
       fp16,
       rounding("rtn", "RTN", {}, round_rtn, {symmetric, mse, mix, budget}),
-      rounding(
-          "gptq", "GPTQ", {.gram = true}, round_gptq,
-          {symmetric, mse,
-           word_option("order", "static", {"none", "act", "static", "gar"},
-                       "order of the columns; act also permutes the groups"),
-           damp, true_sequential, inputs,
-           flag_option("compat", false,
-                       "group ranges without the current block's feedback, as the reference"),
-           mix, budget}),
+      rounding("gptq", "GPTQ", {.gram = true}, round_gptq,
+               {symmetric, mse,
+                word_option("order", "static", {"none", "act", "static", "gar"},
+                            "order of the columns; act also permutes the groups"),
+                damp, true_sequential, inputs,
+                flag_option("compat", false,
+                            "group ranges without the current block's feedback, as the reference"),
+                mix, budget}),
       later("awq", MethodKind::transform, "AWQ",
             "it scales channels by activation magnitude before rounding"),
       later("smoothquant", MethodKind::transform, "SmoothQuant",
             "it moves activation outliers into the weights and quantizes both"),
-      later("quip", MethodKind::rounding, "QuIP",
-            "it rotates weights to incoherence and rounds with LDLQ feedback"),
+      quip("quip", "QuIP", false, 0),
+      quip("quip-rg", "QuIP-RG", true, 5),
+      incoherence(),
       later("pb-llm", MethodKind::rounding, "PB-LLM",
             "it keeps salient weights in 8 bits and binarizes the rest"),
       later("billm", MethodKind::rounding, "BiLLM", "it binarizes weights, the salient ones twice"),
@@ -213,13 +260,49 @@ std::vector<std::string> split_chain(const std::string& text) {
   }
 }
 
-// The methods of a chain: transforms, then one rounding; a chain that ends with a transform rounds
-// to nearest.
+// Rotated weights rounded by LDLQ are QuIP.
+void name_quip(const std::string& text, std::vector<std::string>& chain) {
+  if (chain.back() != "ldlq") return;
+  if (chain.size() < 2 || chain[chain.size() - 2] != "incoherence")
+    throw InputError(
+        fmt::format("method '{}': ldlq rounds rotated weights, as incoherence+ldlq, which is quip; "
+                    "without a rotation its feedback is gptq's",
+                    text));
+  chain.pop_back();
+  chain.back() = "quip";
+}
+
+// A rotation must stand before a rounding that it knows; the rounding's own grid gives way.
+void check_rotations(const std::string& text, const std::vector<const Method*>& methods) {
+  for (std::size_t i = 0; i < methods.size(); ++i) {
+    if (methods[i]->kind != MethodKind::rotation) continue;
+    if (i + 2 != methods.size())
+      throw InputError(
+          fmt::format("method '{}': {} stands right before the rounding, transforms before it: a "
+                      "rotation leaves nothing to see of single channels",
+                      text, methods[i]->name));
+    const std::string_view rule = methods.back()->name;
+    if (std::find(methods[i]->rules.begin(), methods[i]->rules.end(), rule) ==
+        methods[i]->rules.end())
+      throw InputError(fmt::format(
+          "method '{}': behind {} stand {} and ldlq, which round onto its one grid per linear; {} "
+          "{}",
+          text, methods[i]->name, fmt::join(methods[i]->rules, ", "), rule,
+          methods.back()->round == methods[i]->round
+              ? "rotates by itself"
+              : "chooses groups, columns or codes of its own, which a rotation mixes"));
+  }
+}
+
+// The methods of a chain: transforms, perhaps a rotation, then one rounding; a chain that ends with
+// a transform or a rotation rounds to nearest.
 std::vector<const Method*> resolve_chain(const std::string& text, Recipe& recipe) {
   recipe.chain = split_chain(text);
+  name_quip(text, recipe.chain);
   std::vector<const Method*> methods;
   for (const std::string& name : recipe.chain) methods.push_back(&known_method(name));
-  if (methods.back()->kind == MethodKind::transform) {
+  if (methods.back()->kind == MethodKind::transform ||
+      methods.back()->kind == MethodKind::rotation) {
     recipe.chain.emplace_back("rtn");
     methods.push_back(&known_method("rtn"));
   }
@@ -232,6 +315,7 @@ std::vector<const Method*> resolve_chain(const std::string& text, Recipe& recipe
           fmt::format("method '{}': a chain has one rounding, its last method, and '{}' is another",
                       text, methods[i]->name));
   }
+  check_rotations(text, methods);
   return methods;
 }
 
@@ -243,6 +327,22 @@ void check_budget(const Method& method, double bits) {
     throw InputError(
         fmt::format("method '{}': a budget must be a number of bits from {} to {}, not {}",
                     method.name, method.bits_min, method.bits_max + kMostBeside, bits));
+}
+
+// Who rounds, and with whose options: a rotation, if there is one, else the last method.
+const Method& rounding_of(const std::vector<const Method*>& methods) {
+  const bool rotates =
+      methods.size() > 1 && methods[methods.size() - 2]->kind == MethodKind::rotation;
+  return *methods[methods.size() - (rotates ? 2 : 1)];
+}
+
+const Method* rounding_of(const Recipe& recipe) {
+  std::vector<const Method*> methods;
+  for (const std::string& name : recipe.chain) {
+    methods.push_back(find_method(name));
+    if (methods.back() == nullptr) return nullptr;
+  }
+  return methods.empty() ? nullptr : &rounding_of(methods);
 }
 
 void check_bits(const Method& method, double bits) {
@@ -280,7 +380,12 @@ OptionValue checked_option(const OptionSpec& spec, const OptionValue& value) {
   }
   if (std::holds_alternative<double>(spec.fallback)) {
     const std::string expected =
-        fmt::format("a number above {} and at most {}", spec.number_min, spec.number_max);
+        fmt::format("a number above {} and at most {}{}{}", spec.number_min, spec.number_max,
+                    spec.choices.empty() ? "" : ", or ", fmt::join(spec.choices, ", "));
+    const auto* word = std::get_if<std::string>(&value);
+    if (word != nullptr &&
+        std::find(spec.choices.begin(), spec.choices.end(), *word) != spec.choices.end())
+      return value;
     double number = 0;
     if (const auto* whole = std::get_if<std::int64_t>(&value)) {
       number = static_cast<double>(*whole);
@@ -301,8 +406,9 @@ OptionValue checked_option(const OptionSpec& spec, const OptionValue& value) {
   return value;
 }
 
-void resolve_options(const std::vector<const Method*>& methods, const std::string& chain,
+void resolve_options(std::vector<const Method*> methods, const std::string& chain,
                      const std::map<std::string, OptionValue>& given, Recipe& recipe) {
+  if (&rounding_of(methods) != methods.back()) methods.pop_back();  // its grid has given way
   std::vector<std::string> keys;
   for (const Method* method : methods) {
     for (const OptionSpec& spec : method->options) {
@@ -367,7 +473,7 @@ Recipe resolve_recipe(const std::string& method_chain, double bits, std::int64_t
       throw InputError(fmt::format(
           "group must be -1 (one group per row) or a positive number of columns, not {}", group));
     recipe.bits = bits;
-    recipe.group = group;
+    recipe.group = rounding_of(methods).groups ? group : -1;
   }
   resolve_options(methods, method_chain, options, recipe);
   if (const auto mix = recipe.options.find("mix"); mix != recipe.options.end()) {
@@ -392,15 +498,15 @@ RecipeNeeds recipe_needs(const Recipe& recipe) {
   RecipeNeeds needs;
   for (const std::string& name : recipe.chain) {
     const Method* method = find_method(name);
-    if (method == nullptr) continue;
-    if (method->kind == MethodKind::transform) needs.transforms.push_back(method->needs);
-    if (method->kind == MethodKind::rounding) needs.rounding = method->needs;
+    if (method != nullptr && method->kind == MethodKind::transform)
+      needs.transforms.push_back(method->needs);
   }
+  if (const Method* method = rounding_of(recipe)) needs.rounding = method->needs;
   return needs;
 }
 
 RoundTap recipe_rounding(const Recipe& recipe) {
-  const Method* method = recipe.chain.empty() ? nullptr : find_method(recipe.chain.back());
+  const Method* method = rounding_of(recipe);
   BITGRID_ASSERT(method != nullptr && method->round != nullptr);
   return method->round;
 }

@@ -16,11 +16,13 @@ struct OptionSpec {
   std::string_view key;
   std::string_view help;
   OptionValue fallback;                   // the default; its type is the option's type
-  std::vector<std::string> choices;       // for words: what is legal; empty: anything
+  std::vector<std::string> choices;       // for words: what is legal; empty: anything. For numbers:
+                                          // words that are legal, too
   double number_min = 0, number_max = 0;  // for numbers
 };
 
-enum class MethodKind { baseline, transform, rounding };
+// A rotation turns weights and rounds them with the rule of the method behind it.
+enum class MethodKind { baseline, transform, rotation, rounding };
 
 struct Method {
   std::string_view name;
@@ -29,9 +31,12 @@ struct Method {
   int bits_min = 0, bits_max = 0;  // roundings: legal weight bits
   std::vector<OptionSpec> options;
   StatisticsNeeds needs;
-  RoundTap round = nullptr;        // kind rounding
-  StartTransform start = nullptr;  // kind transform
-  std::string_view later;          // not empty: known, not in this version; why and what it is
+  bool groups = true;  // roundings: false if one scale serves a linear; the group
+                       // of a recipe is then -1
+  std::vector<std::string_view> rules{};  // rotations: which roundings may follow
+  RoundTap round = nullptr;               // kinds rotation and rounding
+  StartTransform start = nullptr;         // kind transform
+  std::string_view later;  // not empty: known, not in this version; why and what it is
 };
 
 std::span<const Method> all_methods();  // in table order
