@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/methods/binary_formats.hpp"
 #include "core/methods/grid.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "kernels/error.hpp"
@@ -46,6 +47,8 @@ Matrix<float> rebuild_uniform(const Place& place, const QuantizedLinear& linear)
 
 RebuildWeight find_format(const std::string& format) {
   if (format == "uniform") return rebuild_uniform;
+  if (format == "pb-llm") return rebuild_pb_llm;
+  if (format == "billm") return rebuild_billm;
   return nullptr;
 }
 

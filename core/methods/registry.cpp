@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/methods/billm.hpp"
+#include "core/methods/billm_linear.hpp"
 #include "core/methods/gptq.hpp"
+#include "core/methods/pb_llm.hpp"
 #include "core/methods/rtn.hpp"
 #include "kernels/error.hpp"
 
@@ -42,6 +45,18 @@ OptionSpec number_option(std::string_view key, double fallback, double above, do
   return spec;
 }
 
+// Legal values: from `min` to `max`.
+OptionSpec whole_option(std::string_view key, std::int64_t fallback, std::int64_t min,
+                        std::int64_t max, std::string_view help) {
+  OptionSpec spec;
+  spec.key = key;
+  spec.help = help;
+  spec.fallback = fallback;
+  spec.number_min = static_cast<double>(min);
+  spec.number_max = static_cast<double>(max);
+  return spec;
+}
+
 Method rounding(std::string_view name, std::string_view title, StatisticsNeeds needs,
                 RoundTap round, std::vector<OptionSpec> options) {
   Method m;
@@ -53,6 +68,61 @@ Method rounding(std::string_view name, std::string_view title, StatisticsNeeds n
   m.options = std::move(options);
   m.needs = needs;
   m.round = round;
+  return m;
+}
+
+// Options of all methods that look at the inputs of linears.
+OptionSpec damp_option() {
+  return number_option("damp", 0.01, 0, 1, "added to H's diagonal, relative to its mean");
+}
+OptionSpec true_sequential_option() {
+  return flag_option("true_sequential", true,
+                     "each stage of linears sees the stages before it quantized");
+}
+OptionSpec inputs_option() {
+  return word_option("inputs", "quantized", {"quantized", "full"},
+                     "what the calibration windows have passed: the quantized layers before, or "
+                     "the model as it was, which cells can share");
+}
+
+Method pb_llm() {
+  Method m = rounding(
+      "pb-llm", "PB-LLM", {.gram = true}, round_pb_llm,
+      {word_option("metric", "hessian", {"hessian", "paper", "magnitude"},
+                   "salience: (w/U_jj)^2, (w/[H^-1]_jj)^2 as the paper writes it, or |w|"),
+       word_option("parameters", "masked", {"masked", "compat"},
+                   "mean and deviation over the binary weights, or as the reference, over all "
+                   "columns with zeros for salient weights"),
+       word_option("mask_scope", "group", {"group", "slab", "matrix"},
+                   "where the salient weights are chosen: in each group of columns (group -1: in "
+                   "the matrix), in each slab (a group, or 128 columns), in the whole matrix"),
+       word_option("salient_bits", "8", {"2", "3", "4", "5", "6", "7", "8"},
+                   "bits of salient weights"),
+       flag_option("feedback", true, "feed every error into the columns that are still free"),
+       damp_option(), true_sequential_option(), inputs_option()});
+  m.bits_min = 1;
+  m.bits_fractional = true;
+  return m;
+}
+
+Method billm() {
+  Method m = rounding(
+      "billm", "BiLLM", {.gram = true}, round_billm,
+      {word_option("variant", "project", {"project", "repository", "magnitude", "paper"},
+                   "what the searches for salient columns and break points minimize: the weights' "
+                   "error weighted with 1/U_jj^2, the salience's error as the published code, the "
+                   "weights' error, or that with the paper's candidates"),
+       word_option("compensation", "exact", {"exact", "diag", "none"},
+                   "feedback of a slab's error: through U's block, or as the published code only "
+                   "through its diagonal"),
+       whole_option("candidates", 50, 2, kBillmCandidatesMax,
+                    "one less salient columns per slab are tried at most"),
+       flag_option("means", true,
+                   "store the means of the two sets of ordinary weights; otherwise they are 0"),
+       damp_option(), true_sequential_option(), inputs_option()});
+  m.bits_min = 1;
+  m.bits_max = 2;
+  m.bits_legal = {1.1};
   return m;
 }
 
@@ -83,12 +153,7 @@ std::vector<Method> make_table() {
           {symmetric, mse,
            word_option("order", "static", {"none", "act", "static", "gar"},
                        "order of the columns; act also permutes the groups"),
-           number_option("damp", 0.01, 0, 1, "added to H's diagonal, relative to its mean"),
-           flag_option("true_sequential", true,
-                       "each stage of linears sees the stages before it quantized"),
-           word_option("inputs", "quantized", {"quantized", "full"},
-                       "what the calibration windows have passed: the quantized layers before, or "
-                       "the model as it was, which cells can share"),
+           damp_option(), true_sequential_option(), inputs_option(),
            flag_option("compat", false,
                        "group ranges without the current block's feedback, as the reference")}),
       later("awq", MethodKind::transform, "AWQ",
@@ -97,9 +162,8 @@ std::vector<Method> make_table() {
             "it moves activation outliers into the weights and quantizes both"),
       later("quip", MethodKind::rounding, "QuIP",
             "it rotates weights to incoherence and rounds with LDLQ feedback"),
-      later("pb-llm", MethodKind::rounding, "PB-LLM",
-            "it keeps salient weights in 8 bits and binarizes the rest"),
-      later("billm", MethodKind::rounding, "BiLLM", "it binarizes weights, the salient ones twice"),
+      pb_llm(),
+      billm(),
       later("slim-llm", MethodKind::rounding, "SliM-LLM",
             "it gives each group its own bit width by salience"),
       later("db-llm", MethodKind::rounding, "DB-LLM",
@@ -188,14 +252,23 @@ void check_bits(const Method& method, double bits) {
       throw InputError(fmt::format("method 'fp16' has bits = 16 or none, not {}", bits));
     return;
   }
-  if (bits == 1)
-    throw InputError(fmt::format(
-        "method '{}': 1-bit weights need a binary method (billm, pb-llm), not in this version; "
-        "bits must be {} to {}",
-        method.name, method.bits_min, method.bits_max));
-  if (!(bits >= method.bits_min && bits <= method.bits_max) || bits != std::floor(bits))
-    throw InputError(fmt::format("method '{}': bits must be a whole number from {} to {}, not {}",
-                                 method.name, method.bits_min, method.bits_max, bits));
+  const auto& legal = method.bits_legal;
+  if (!legal.empty()) {
+    if (std::find(legal.begin(), legal.end(), bits) == legal.end())
+      throw InputError(fmt::format("method '{}': bits must be {}, not {}", method.name,
+                                   fmt::join(legal, " or "), bits));
+    return;
+  }
+  if (bits == 1 && method.bits_min > 1)
+    throw InputError(
+        fmt::format("method '{}': 1-bit weights need a binary method (billm, pb-llm); bits must be "
+                    "{} to {}",
+                    method.name, method.bits_min, method.bits_max));
+  if (!(bits >= method.bits_min && bits <= method.bits_max) ||
+      (!method.bits_fractional && bits != std::floor(bits)))
+    throw InputError(fmt::format("method '{}': bits must be a {} from {} to {}, not {}",
+                                 method.name, method.bits_fractional ? "number" : "whole number",
+                                 method.bits_min, method.bits_max, bits));
 }
 
 // `value` as the type of the option, checked against what is legal.
@@ -209,7 +282,14 @@ OptionValue checked_option(const OptionSpec& spec, const OptionValue& value) {
     return value;
   }
   if (std::holds_alternative<std::int64_t>(spec.fallback)) {
-    if (!std::holds_alternative<std::int64_t>(value)) refuse("a whole number");
+    const auto* whole = std::get_if<std::int64_t>(&value);
+    if (spec.number_min == spec.number_max) {  // any
+      if (whole == nullptr) refuse("a whole number");
+      return value;
+    }
+    if (whole == nullptr || static_cast<double>(*whole) < spec.number_min ||
+        static_cast<double>(*whole) > spec.number_max)
+      refuse(fmt::format("a whole number from {} to {}", spec.number_min, spec.number_max));
     return value;
   }
   if (std::holds_alternative<double>(spec.fallback)) {
