@@ -40,6 +40,7 @@ double legal_bits(const std::string& chain) {
   const Method* last = find_method(std::string_view(chain).substr(chain.rfind('+') + 1));
   if (last != nullptr && last->kind == MethodKind::baseline) return 16;
   if (last == nullptr || last->kind != MethodKind::rounding) last = find_method("rtn");
+  if (last != nullptr && !last->bits_legal.empty()) return last->bits_legal.front();
   return last == nullptr ? 4 : last->bits_min;
 }
 

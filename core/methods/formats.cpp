@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/methods/binary_formats.hpp"
 #include "core/methods/grid.hpp"
 #include "core/methods/incoherent_format.hpp"
 #include "core/methods/mixed_width.hpp"
@@ -70,6 +71,8 @@ RebuildWeight find_format(const std::string& format) {
   if (format == "mixed-width") return rebuild_mixed_width;
   if (format == "two-binary") return rebuild_two_binary;
   if (format == "incoherent") return rebuild_incoherent;
+  if (format == "pb-llm") return rebuild_pb_llm;
+  if (format == "billm") return rebuild_billm;
   return nullptr;
 }
 

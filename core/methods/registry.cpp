@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/methods/billm.hpp"
+#include "core/methods/billm_linear.hpp"
 #include "core/methods/fdb.hpp"
 #include "core/methods/gptq.hpp"
 #include "core/methods/mixed_precision.hpp"
+#include "core/methods/pb_llm.hpp"
 #include "core/methods/quip.hpp"
 #include "core/methods/rtn.hpp"
 #include "core/methods/slim.hpp"
@@ -78,6 +81,61 @@ Method with_bits(Method method, int min, int max) {
   return method;
 }
 
+// Options of all methods that look at the inputs of linears.
+OptionSpec damp_option() {
+  return number_option("damp", 0.01, 0, 1, "added to H's diagonal, relative to its mean");
+}
+OptionSpec true_sequential_option() {
+  return flag_option("true_sequential", true,
+                     "each stage of linears sees the stages before it quantized");
+}
+OptionSpec inputs_option() {
+  return word_option("inputs", "quantized", {"quantized", "full"},
+                     "what the calibration windows have passed: the quantized layers before, or "
+                     "the model as it was, which cells can share");
+}
+
+Method pb_llm() {
+  Method m = rounding(
+      "pb-llm", "PB-LLM", {.gram = true}, round_pb_llm,
+      {word_option("metric", "hessian", {"hessian", "paper", "magnitude"},
+                   "salience: (w/U_jj)^2, (w/[H^-1]_jj)^2 as the paper writes it, or |w|"),
+       word_option("parameters", "masked", {"masked", "compat"},
+                   "mean and deviation over the binary weights, or as the reference, over all "
+                   "columns with zeros for salient weights"),
+       word_option("mask_scope", "group", {"group", "slab", "matrix"},
+                   "where the salient weights are chosen: in each group of columns (group -1: in "
+                   "the matrix), in each slab (a group, or 128 columns), in the whole matrix"),
+       word_option("salient_bits", "8", {"2", "3", "4", "5", "6", "7", "8"},
+                   "bits of salient weights"),
+       flag_option("feedback", true, "feed every error into the columns that are still free"),
+       damp_option(), true_sequential_option(), inputs_option()});
+  m.bits_min = 1;
+  m.bits_fractional = true;
+  return m;
+}
+
+Method billm() {
+  Method m = rounding(
+      "billm", "BiLLM", {.gram = true}, round_billm,
+      {word_option("variant", "project", {"project", "repository", "magnitude", "paper"},
+                   "what the searches for salient columns and break points minimize: the weights' "
+                   "error weighted with 1/U_jj^2, the salience's error as the published code, the "
+                   "weights' error, or that with the paper's candidates"),
+       word_option("compensation", "exact", {"exact", "diag", "none"},
+                   "feedback of a slab's error: through U's block, or as the published code only "
+                   "through its diagonal"),
+       whole_option("candidates", 50, 2, kBillmCandidatesMax,
+                    "one less salient columns per slab are tried at most"),
+       flag_option("means", true,
+                   "store the means of the two sets of ordinary weights; otherwise they are 0"),
+       damp_option(), true_sequential_option(), inputs_option()});
+  m.bits_min = 1;
+  m.bits_max = 2;
+  m.bits_legal = {1.1};
+  return m;
+}
+
 Method later(std::string_view name, MethodKind kind, std::string_view title,
              std::string_view sentence) {
   Method m;
@@ -144,14 +202,8 @@ std::vector<Method> make_table() {
       "mix", "", {}, "other bits for some linears, such as \"down_proj=4+layers.0-3=8\"");
   const OptionSpec budget =
       flag_option("budget", false, "bits are an average that is spread over the linears");
-  const OptionSpec damp =
-      number_option("damp", 0.01, 0, 1, "added to H's diagonal, relative to its mean");
-  const OptionSpec true_sequential = flag_option(
-      "true_sequential", true, "each stage of linears sees the stages before it quantized");
-  const OptionSpec inputs =
-      word_option("inputs", "quantized", {"quantized", "full"},
-                  "what the calibration windows have passed: the quantized layers before, or "
-                  "the model as it was, which cells can share");
+  const OptionSpec damp = damp_option(), true_sequential = true_sequential_option(),
+                   inputs = inputs_option();
   const OptionSpec fdb_start =
       word_option("start", "search", {"search", "absmax", "range"},
                   "where a group's scales start: the best of 82, or its largest weight or range");
@@ -179,9 +231,8 @@ std::vector<Method> make_table() {
       quip("quip", "QuIP", false, 0),
       quip("quip-rg", "QuIP-RG", true, 5),
       incoherence(),
-      later("pb-llm", MethodKind::rounding, "PB-LLM",
-            "it keeps salient weights in 8 bits and binarizes the rest"),
-      later("billm", MethodKind::rounding, "BiLLM", "it binarizes weights, the salient ones twice"),
+      pb_llm(),
+      billm(),
       with_bits(rounding("slim-llm", "SliM-LLM", {.gram = true}, round_slim,
                          {damp, true_sequential, inputs,
                           flag_option("sba", true, "search a bit width for each group of columns"),
@@ -351,14 +402,23 @@ void check_bits(const Method& method, double bits) {
       throw InputError(fmt::format("method 'fp16' has bits = 16 or none, not {}", bits));
     return;
   }
-  if (bits == 1)
-    throw InputError(fmt::format(
-        "method '{}': 1-bit weights need a binary method (billm, pb-llm), not in this version; "
-        "bits must be {} to {}",
-        method.name, method.bits_min, method.bits_max));
-  if (!(bits >= method.bits_min && bits <= method.bits_max) || bits != std::floor(bits))
-    throw InputError(fmt::format("method '{}': bits must be a whole number from {} to {}, not {}",
-                                 method.name, method.bits_min, method.bits_max, bits));
+  const auto& legal = method.bits_legal;
+  if (!legal.empty()) {
+    if (std::find(legal.begin(), legal.end(), bits) == legal.end())
+      throw InputError(fmt::format("method '{}': bits must be {}, not {}", method.name,
+                                   fmt::join(legal, " or "), bits));
+    return;
+  }
+  if (bits == 1 && method.bits_min > 1)
+    throw InputError(
+        fmt::format("method '{}': 1-bit weights need a binary method (billm, pb-llm); bits must be "
+                    "{} to {}",
+                    method.name, method.bits_min, method.bits_max));
+  if (!(bits >= method.bits_min && bits <= method.bits_max) ||
+      (!method.bits_fractional && bits != std::floor(bits)))
+    throw InputError(fmt::format("method '{}': bits must be a {} from {} to {}, not {}",
+                                 method.name, method.bits_fractional ? "number" : "whole number",
+                                 method.bits_min, method.bits_max, bits));
 }
 
 // `value` as the type of the option, checked against what is legal.

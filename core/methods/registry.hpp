@@ -29,6 +29,8 @@ struct Method {
   MethodKind kind;
   std::string_view title;          // "GPTQ", for tables
   int bits_min = 0, bits_max = 0;  // roundings: legal weight bits
+  bool bits_fractional = false;    // any number between them, not only whole ones
+  std::vector<double> bits_legal;  // not empty: only these
   std::vector<OptionSpec> options;
   StatisticsNeeds needs;
   bool groups = true;  // roundings: false if one scale serves a linear; the group

@@ -94,7 +94,9 @@ class TapWork {
                                                   std::span<double> sums)>& add) = 0;
 
   // Solves the rows of all blocks; afterwards all rows of all planes are there. Tiles have
-  // solve_tile_rows(all rows) rows and none spans two blocks.
+  // solve_tile_rows(all rows) rows, a multiple of 16, and none spans two blocks. Blocks of the same
+  // sizes are spread in the same way each time: what solve leaves behind of its rows, outside the
+  // planes, is there when they are solved again, and is gathered as soon as a plane names it.
   virtual void solve_rows(std::span<RowBlock> blocks) = 0;
 };
 
