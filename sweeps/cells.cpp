@@ -44,6 +44,16 @@ double legal_bits(const std::string& chain) {
   return last == nullptr ? 4 : last->bits_min;
 }
 
+// Whether an option of some method, whatever its type, takes this word, such as "auto".
+bool takes(const std::string& key, const std::string& word) {
+  for (const Method& method : all_methods())
+    for (const OptionSpec& spec : method.options)
+      if (spec.key == key &&
+          std::find(spec.choices.begin(), spec.choices.end(), word) != spec.choices.end())
+        return true;
+  return false;
+}
+
 class Grid {
  public:
   Grid(const SweepSource& source, const TomlValue& grid) : source_(source), line_(grid.line) {
@@ -235,7 +245,8 @@ class Grid {
       source_.fail_kind(key, "an integer", value);
     }
     if (std::holds_alternative<double>(like)) {
-      if (const auto* word = value.get_if<std::string>()) return *word;  // such as "auto"
+      if (const auto* word = value.get_if<std::string>(); word != nullptr && takes(key, *word))
+        return *word;
       return number(key, value);
     }
     if (const auto* text = value.get_if<std::string>()) return *text;
