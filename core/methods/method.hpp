@@ -51,8 +51,8 @@ struct TransformedLayer {
   std::vector<StoredArray> arrays;
 };
 
-// A transform on its way through one layer: it sees the taps in order, each with the inputs that the
-// untransformed layer gives it, and decides at the end.
+// A transform on its way through one layer: it sees the taps in order, each with the inputs that
+// the untransformed layer gives it, and decides at the end.
 class Transform {
  public:
   virtual ~Transform() = default;
@@ -73,8 +73,8 @@ std::vector<RoundedLinear> round_tap(const Place& place, const TapTask& task, Ta
 // Layer arrays by which a stored layer differs from the checkpoint's, beside its linears.
 //   "input_layernorm.weight", "post_attention_layernorm.weight"  [hidden] bf16
 //   "activation_scale" [kTapCount] f32: static activation scales
-// Sets them in `weights`, with the activation grids of the recipe. Throws Error where they do not
-// fit.
+// Sets them in `weights`, with the activation grids of the recipe; layers that are new and layers
+// that come from the store go through this alike. Throws Error where they do not fit.
 void apply_layer_arrays(const Recipe& recipe, const std::vector<StoredArray>& arrays,
                         LayerWeights& weights);
 

@@ -28,6 +28,13 @@ std::optional<OptionValue> default_of(const Recipe& recipe, const std::string& k
   return std::nullopt;
 }
 
+// Rounding to nearest behind a transform is what goes without saying.
+std::vector<std::string> named_chain(const Recipe& recipe) {
+  std::vector<std::string> chain = recipe.chain;
+  if (chain.size() > 1 && chain.back() == "rtn") chain.pop_back();
+  return chain;
+}
+
 }  // namespace
 
 Recipe recipe_for_linear(const Recipe& recipe, std::int64_t, Linear) { return recipe; }
@@ -36,7 +43,7 @@ std::string option_text(const OptionValue& value) { return std::visit(TextOf{}, 
 
 std::string recipe_name(const Recipe& recipe) {
   if (!recipe.quantizes()) return "fp16";
-  std::string name = fmt::format("{}-w{}", fmt::join(recipe.chain, "+"), recipe.bits);
+  std::string name = fmt::format("{}-w{}", fmt::join(named_chain(recipe), "+"), recipe.bits);
   if (const auto a = recipe.options.find("activation_bits"); a != recipe.options.end())
     name += "-a" + option_text(a->second);
   name += recipe.group < 0 ? std::string("-pc") : fmt::format("-g{}", recipe.group);

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/methods/recipe.hpp"
 #include "core/methods/method.hpp"
+#include "core/methods/recipe.hpp"
 
 namespace bitgrid {
 
@@ -17,7 +17,8 @@ struct OptionSpec {
   std::string_view help;
   OptionValue fallback;                   // the default; its type is the option's type
   std::vector<std::string> choices;       // for words: what is legal; empty: anything
-  double number_min = 0, number_max = 0;  // for numbers
+  double number_min = 0, number_max = 0;  // for numbers: above min, up to max; for whole numbers:
+                                          // min to max, or anything where they are equal
 };
 
 enum class MethodKind { baseline, transform, rounding };
@@ -31,13 +32,14 @@ struct Method {
   StatisticsNeeds needs;
   RoundTap round = nullptr;        // kind rounding
   StartTransform start = nullptr;  // kind transform
-  std::string_view later;  // not empty: known, not in this version; why and what it is
+  std::string_view later;          // not empty: known, not in this version; why and what it is
 };
 
 std::span<const Method> all_methods();  // in table order
 const Method* find_method(std::string_view name);
 
-// A recipe checked and completed: chain names, bits, group, options by key. Throws InputError in
+// A recipe checked and completed; where several methods of a chain have an option of the same key,
+// the first one's default holds. Chain names, bits, group, options by key. Throws InputError in
 // one sentence that names the offending key or value, what is legal and, for an unknown key or
 // method, the nearest valid one. group is checked against a linear's columns by check_group.
 Recipe resolve_recipe(const std::string& method_chain, double bits, std::int64_t group,

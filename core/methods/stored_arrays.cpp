@@ -25,8 +25,8 @@ StoredArray plain_array(std::string name, DType dtype, std::vector<std::int64_t>
 
 template <class T>
 StoredArray vector_array(std::string name, DType dtype, std::span<const T> values, bool required) {
-  StoredArray array = plain_array(std::move(name), dtype,
-                                  {static_cast<std::int64_t>(values.size())}, required);
+  StoredArray array =
+      plain_array(std::move(name), dtype, {static_cast<std::int64_t>(values.size())}, required);
   if (!values.empty()) std::memcpy(array.data.data(), values.data(), values.size_bytes());
   return array;
 }
@@ -69,6 +69,16 @@ StoredArray half_array(std::string name, MatrixView<const std::uint16_t> bits, D
   const auto row_bytes = static_cast<std::size_t>(bits.cols) * sizeof(std::uint16_t);
   for (std::int64_t r = 0; r < bits.rows && row_bytes > 0; ++r)
     std::memcpy(array.data.data() + static_cast<std::size_t>(r) * row_bytes, bits.row(r),
+                row_bytes);
+  return array;
+}
+
+StoredArray matrix_array(std::string name, MatrixView<const float> values, bool required) {
+  StoredArray array =
+      plain_array(std::move(name), DType::f32, {values.rows, values.cols}, required);
+  const auto row_bytes = static_cast<std::size_t>(values.cols) * sizeof(float);
+  for (std::int64_t r = 0; r < values.rows && row_bytes > 0; ++r)
+    std::memcpy(array.data.data() + static_cast<std::size_t>(r) * row_bytes, values.row(r),
                 row_bytes);
   return array;
 }
@@ -121,6 +131,17 @@ Matrix<float> read_halves(const QuantizedLinear& linear, const std::string& name
     std::memcpy(&half, array.data.data() + 2 * i, sizeof half);
     values.data()[i] = f16_to_f32(half);
   }
+  return values;
+}
+
+Matrix<float> read_scales(const QuantizedLinear& linear, const std::string& name, std::int64_t rows,
+                          std::int64_t cols) {
+  const StoredArray* stored = linear.find(name);
+  if (stored == nullptr || stored->dtype != DType::f32)
+    return read_halves(linear, name, rows, cols);
+  const StoredArray& array = expect_array(linear, {name, {rows, cols}, DType::f32, 0});
+  Matrix<float> values(rows, cols);
+  if (!values.empty()) std::memcpy(values.data(), array.data.data(), array.data.size());
   return values;
 }
 

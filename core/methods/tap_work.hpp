@@ -15,9 +15,11 @@ struct StatisticsNeeds {
   bool gram = false;          // S = XᵀX
   bool sampled_gram = false;  // the same over every kSampleStride-th token, see sample_stride
   bool channels = false;      // Σ|x| and max|x| of every channel
-  bool any() const { return gram || sampled_gram || channels; }
+  bool ranges = false;        // min x and max x of every channel
+  bool any() const { return gram || sampled_gram || channels || ranges; }
   StatisticsNeeds operator|(const StatisticsNeeds& o) const {
-    return {gram || o.gram, sampled_gram || o.sampled_gram, channels || o.channels};
+    return {gram || o.gram, sampled_gram || o.sampled_gram, channels || o.channels,
+            ranges || o.ranges};
   }
   bool operator==(const StatisticsNeeds&) const = default;
 };
@@ -34,6 +36,8 @@ struct Statistics {
   Matrix<double> sampled_gram;  // [in, in], lower triangle
   std::vector<double> abs_sum;  // [in]
   std::vector<float> abs_max;   // [in]
+  std::vector<float> lowest;    // [in], of x
+  std::vector<float> highest;   // [in]
   std::int64_t tokens = 0;      // rows of X
   std::int64_t sampled_tokens = 0;
 };
@@ -80,14 +84,15 @@ class TapWork {
   virtual const std::vector<double>& abs_sum() const = 0;  // [in] Σ|x|
   virtual const std::vector<float>& abs_max() const = 0;   // [in] max|x|
 
-  // What `make` returns, called once, where the complete statistics are. Cells that share this tap's
-  // inputs share it, too: the key must name everything that it depends on beside the statistics.
+  // What `make` returns, called once, where the complete statistics are. Cells that share this
+  // tap's inputs share it, too: the key must name everything that it depends on beside the
+  // statistics.
   virtual const Shared& once(const std::string& key,
                              const std::function<Shared(const Statistics&)>& make) = 0;
 
-  // Σ over all calibration windows of what `add` adds to sums [size], zero at first: in fp64, inside
-  // a shard in the order of the windows, over shards in their tree. `add` sees the tap's rows of one
-  // window, x [length, in], and is called from many threads.
+  // Σ over all calibration windows of what `add` adds to sums [size], zero at first: in fp64,
+  // inside a shard in the order of the windows, over shards in their tree. `add` sees the tap's
+  // rows of one window, x [length, in], and is called from many threads.
   virtual std::vector<double> sum_windows(
       std::int64_t size, const std::function<void(std::int64_t window, MatrixView<const float> x,
                                                   std::span<double> sums)>& add) = 0;
