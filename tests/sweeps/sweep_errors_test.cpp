@@ -174,7 +174,7 @@ TEST(SweepErrors, ActivationBits) {
       {"[[grid]]\nmethod = \"smoothquant\"\nbits = 8\nactivation_bits = 1",
        "f.toml:6: option 'activation_bits' must be a whole number from 2 to 16, not '1'"},
       {"[[grid]]\nmethod = \"rtn\"\nbits = 8\nactivation_bits = true",
-       "f.toml:6: 'activation_bits': expected an integer, found a boolean"},
+       "f.toml:6: activation_bits: expected an integer, found a boolean"},
       {"[[grid]]\nmethod = \"fp16\"\nactivation_bits = 8",
        "f.toml:5: method 'fp16' quantizes nothing: activation_bits must be 16 or left out"},
       {"[[grid]]\nmethod = \"rtn\"\nbits = 8\nalpha = 0.5",
