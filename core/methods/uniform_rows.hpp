@@ -11,9 +11,11 @@ namespace bitgrid {
 // Throws Error naming the first weight that is NaN or infinite; rows are counted from `first`.
 void check_weights(const Place& place, MatrixView<const float> w, std::int64_t first = 0);
 
-// Keeps the scales of finished rows. Throws Error naming row and group where one is infinite, too
-// large for its stored type; rows are counted from `first`.
+// Keeps the scales of finished rows, as they are or as fp16 bits. Throws Error naming row and group
+// where one is too large for its stored type, and so infinite; rows are counted from `first`.
 void store_scales(MatrixView<const float> scales, MatrixView<float> stored, std::int64_t first = 0);
+void store_scales(MatrixView<const float> scales, MatrixView<std::uint16_t> stored,
+                  std::int64_t first = 0);
 
 // One linear of format "uniform" while its rows are being solved.
 struct UniformRows {

@@ -70,6 +70,28 @@ TEST(SmoothQuant, FactorsOfEveryRule) {
   EXPECT_NEAR(logarithmic[4], 3 / std::log2(5.0), 1e-6);
 }
 
+// What the rules by range are made from.
+TEST(SmoothQuant, RangesOfChannels) {
+  Matrix<float> x = Random(8).normals(7 * 6, 33);
+  for (std::int64_t t = 0; t < x.rows(); ++t) {
+    x(t, 2) = 3 + std::fabs(x(t, 2));   // never negative
+    x(t, 5) = -1 - std::fabs(x(t, 5));  // never positive
+  }
+  const Place place = cpu_place(2);
+  for (const std::int64_t shards : {1, 4, 16}) {
+    const SoloTapWork work(place, x.view(), {.ranges = true}, 7, shards);
+    for (std::int64_t j = 0; j < x.cols(); ++j) {
+      float lo = x(0, j), hi = x(0, j);
+      for (std::int64_t t = 0; t < x.rows(); ++t) {
+        lo = std::min(lo, x(t, j));
+        hi = std::max(hi, x(t, j));
+      }
+      ASSERT_EQ(work.statistics().lowest[static_cast<std::size_t>(j)], lo);
+      ASSERT_EQ(work.statistics().highest[static_cast<std::size_t>(j)], hi);
+    }
+  }
+}
+
 LlamaConfig config_of(std::int64_t heads, std::int64_t kv_heads) {
   LlamaConfig config;
   config.hidden_size = 24;
