@@ -40,9 +40,10 @@ struct Ranges {
   alignas(64) float hi[kLanes];
 };
 
+// empty: the range of a group of zeros is [−empty, empty].
 BITGRID_MULTIVERSION
 void find_ranges(const float* w, std::int64_t columns, std::int64_t stride, bool symmetric,
-                 Ranges& r) {
+                 float empty, Ranges& r) {
   for (int l = 0; l < kLanes; ++l) r.lo[l] = r.hi[l] = 0.0f;
   for (std::int64_t j = 0; j < columns; ++j) {
     const float* column = w + j * stride;
@@ -53,8 +54,8 @@ void find_ranges(const float* w, std::int64_t columns, std::int64_t stride, bool
   }
   for (int l = 0; l < kLanes; ++l) {
     const bool zeros = r.lo[l] == 0.0f && r.hi[l] == 0.0f;
-    const float lo = zeros ? -1.0f : r.lo[l];
-    const float hi = zeros ? 1.0f : r.hi[l];
+    const float lo = zeros ? -empty : r.lo[l];
+    const float hi = zeros ? empty : r.hi[l];
     const float a = -lo > hi ? -lo : hi;
     r.lo[l] = symmetric ? -a : lo;
     r.hi[l] = symmetric ? a : hi;
@@ -64,6 +65,15 @@ void find_ranges(const float* w, std::int64_t columns, std::int64_t stride, bool
 // The grid of the range shrunk by p.
 void grid_of_ranges(const UniformGrid& grid, const Ranges& r, float p, float* scale, float* zero) {
   const float maxq = grid.maxq();
+  if (grid.symmetric && grid.full_range) {
+    for (int l = 0; l < kLanes; ++l) {
+      const float largest = p * r.hi[l];
+      scale[l] = stored_scale(
+          grid, (largest < kFullRangeMin ? kFullRangeMin : largest) / grid.full_range_max());
+      zero[l] = grid.symmetric_zero();
+    }
+    return;
+  }
   for (int l = 0; l < kLanes; ++l) {
     const float lo = p * r.lo[l];
     const float hi = p * r.hi[l];
@@ -170,7 +180,8 @@ void fit_group_lanes(const UniformGrid& grid, const float* w, std::int64_t colum
 void search_group_lanes(const UniformGrid& grid, const RangeSearch& search, const float* w,
                         std::int64_t columns, std::int64_t stride, float* scale, float* zero) {
   Ranges ranges;
-  find_ranges(w, columns, stride, grid.symmetric, ranges);
+  const float empty = grid.symmetric && grid.full_range ? kFullRangeMin : 1.0f;
+  find_ranges(w, columns, stride, grid.symmetric, empty, ranges);
   grid_of_ranges(grid, ranges, 1.0f, scale, zero);
   search_ranges(grid, search, w, columns, stride, ranges, scale, zero);
 }

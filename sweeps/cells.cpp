@@ -141,34 +141,17 @@ class Grid {
 
   void check_keys() const {
     for (const auto& axis : axes_) {
-      if (axis.key == "method" || axis.key == "bits" || axis.key == "group") continue;
-      if (axis.key == "activation_bits") {
-        check_activation_bits(axis);
-      } else {
-        check_option(axis);
-      }
-    }
-  }
-
-  void check_activation_bits(const Axis& axis) const {
-    for (const TomlValue* value : axis.values) {
-      const auto* bits = value->get_if<std::int64_t>();
-      if (bits == nullptr) source_.fail_kind(axis.key, "an integer", *value);
-      if (*bits < 16 && *bits >= 1)
-        source_.fail(value->line,
-                     "activation_bits: quantized activations are not in this version; "
-                     "leave the key out, or give 16");
-      if (*bits != 16)
-        source_.fail(
-            value->line,
-            fmt::format("activation_bits: expected an integer from 1 to 16, found {}", *bits));
+      if (axis.key == "method" || axis.key == "bits" || axis.key == "group" ||
+          axis.key == "activation_bits")
+        continue;
+      check_option(axis);
     }
   }
 
   // An option must belong to every method of its grid: one that is dropped for some cells would be
   // read as if it held.
   void check_option(const Axis& axis) const {
-    std::vector<std::string> words = {"method", "bits", "group"};
+    std::vector<std::string> words = {"method", "bits", "group", "activation_bits"};
     const std::string* takes = nullptr;
     const std::string* refuses = nullptr;
     for (const auto& [chain, recipe] : defaults_) {
@@ -208,7 +191,9 @@ class Grid {
         const auto* group = value.get_if<std::int64_t>();
         if (group == nullptr) source_.fail_kind(key, "an integer", value);
         draft.group = *group;
-      } else if (key != "method" && key != "activation_bits") {
+      } else if (key == "activation_bits") {
+        draft.options[key] = option(key, value, std::int64_t{16});
+      } else if (key != "method") {
         draft.options[key] = option(key, value, defaults.options.at(key));
       }
     }

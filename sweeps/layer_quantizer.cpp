@@ -81,6 +81,13 @@ class CellLayer {
     ++transformed_;
   }
 
+  // From here on the layer is what it will be when it comes from the store: norms as they are
+  // stored, activations on the recipe's grids.
+  void apply_arrays() {
+    run_together(rank_.replicas,
+                 [&] { apply_layer_arrays(*member_.recipe, member_.arrays, member_.weights); });
+  }
+
   void round_at(Tap tap, TapInputs& inputs, const LayerWeights& weights) {
     std::vector<RoundedLinear> rounded;
     const TapTask task = task_at(rank_, *member_.recipe, layer_, tap, weights);
@@ -141,9 +148,10 @@ class CellLayer {
 
   // Everything behind the walk that was shared.
   void finish_alone(const WindowStates* input) {
-    if (!transforms()) return;
+    if (!transforms()) return apply_arrays();
     finish_transform();
     if (input != nullptr) walk_transforms(*input);
+    apply_arrays();
     if (needs_.rounding.any())
       walk_then_round(clone(*input));
     else
@@ -179,6 +187,7 @@ void quantize_in_sequence(RankContext& rank, LayerWeights& weights, CellLayer& c
                           WindowStates& calibration, bool last_use) {
   cell.member().weights = std::move(weights);
   cell.walk_transforms(calibration);
+  cell.apply_arrays();
   if (is_sequential(*cell.member().recipe)) {
     cell.walk_and_round(calibration, !last_use);
     return;
@@ -237,6 +246,7 @@ void quantize_layer(RankContext& rank, std::int64_t layer, LayerWeights& weights
   if (calibration == nullptr) {
     BITGRID_ASSERT(cells.size() == 1);
     cells.front().member().weights = std::move(weights);
+    cells.front().apply_arrays();
     cells.front().round_without_inputs();
     return;
   }

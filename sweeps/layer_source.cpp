@@ -23,6 +23,10 @@ void broadcast_layer(RankContext& rank, LayerWeights& layer, int root) {
   for (const Linear linear : kLinears)
     broadcast_matrix(rank.replicas, layer[linear], linear_rows(config, linear),
                      linear_cols(config, linear), root);
+  static_assert(std::is_trivially_copyable_v<ActivationGrids>);
+  if (rank.replicas.size() > 1)
+    rank.replicas.broadcast(std::as_writable_bytes(std::span(&layer.activations, 1)), root,
+                            "activation grids of a layer");
 }
 
 int reader_of(const RankContext& rank, std::int64_t layer) {

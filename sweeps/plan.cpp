@@ -46,9 +46,11 @@ StoredBytes stored_bytes(const Recipe& recipe, Linear linear, std::int64_t rows,
   }
   const int bits = static_cast<int>(recipe.bits);
   const std::int64_t groups = group_count(cols, recipe.group);
-  constexpr std::int64_t kScaleBytes = 2, kIndexBytes = 4;
+  const std::int64_t scale_bytes =
+      is_set(recipe, "symmetric") && is_set(recipe, "full_range") ? 4 : 2;
+  constexpr std::int64_t kIndexBytes = 4;
   StoredBytes bytes;
-  bytes.required = rows * (packed_row_bytes(cols, bits) + kScaleBytes * groups);
+  bytes.required = rows * (packed_row_bytes(cols, bits) + scale_bytes * groups);
   if (!is_set(recipe, "symmetric")) bytes.required += rows * packed_row_bytes(groups, bits);
   const auto order = recipe.options.find("order");
   const bool ordered = order != recipe.options.end() && order->second != OptionValue("none");
@@ -66,16 +68,18 @@ CellFlops cell_layer_flops(const Recipe& recipe, const LlamaConfig& config,
   for (const auto& set : evaluation)
     flops.evaluation += layer_flops(config, {set.windows, set.length}).forward();
   if (!recipe.quantizes()) return flops;
-  if (!recipe_needs(recipe).any()) {
+  const RecipeNeeds needs = recipe_needs(recipe);
+  const LayerFlops layer = layer_flops(config, calibration);
+  flops.forward = layer.forward() * real(std::ssize(needs.transforms));  // a walk for each of them
+  if (!needs.rounding.any()) {
     flops.solve = kRoundFlops * real(parameter_counts(config).layer_linears);
     return flops;
   }
-  const LayerFlops layer = layer_flops(config, calibration);
   // Without true_sequential the statistics of a layer are taken first, and its outputs need a
   // second walk.
   const auto sequential = recipe.options.find("true_sequential");
   const bool twice = sequential != recipe.options.end() && sequential->second == OptionValue(false);
-  flops.forward = layer.forward() * (twice ? 2 : 1);
+  flops.forward += layer.forward() * (twice ? 2 : 1);
   for (const Tap tap : kTaps) {
     flops.statistics += layer.gram[at(tap)];
     flops.factorization += layer.factorization[at(tap)];
@@ -97,7 +101,7 @@ double layer_seconds(const Recipe& recipe, const CellFlops& layer, const LlamaCo
                      const PlanWorld& world, const MachineRates& rates) {
   const double speed = real(world.threads) / real(rates.threads) * kGiga;
   const double products =
-      layer.forward + layer.evaluation + (recipe_needs(recipe).any() ? layer.solve : 0);
+      layer.forward + layer.evaluation + (recipe_needs(recipe).rounding.any() ? layer.solve : 0);
   const double shared = products / rates.linear_gflops + layer.statistics / rates.gram_gflops;
   double seconds = (shared / world.replicas + layer.factorization / rates.factor_gflops) / speed;
   const double weights = real(parameter_counts(config).layer_linears);

@@ -158,9 +158,11 @@ TapInputs::TapInputs(RankContext& context, std::int64_t of_layer, Tap at,
       reduce(rank.replicas, layout.shards, partials.sums, tap_sum_size(needs, in), owner);
   partials.sums.clear();
   std::vector<float> abs_max = reduce_max(rank.replicas, std::move(partials.abs_max));
+  const std::vector<float> ranges = reduce_max(rank.replicas, std::move(partials.ranges));
   const bool here = rank.replicas.rank() == owner;
   if (here)
-    statistics = unpack_statistics(rank.place, layout, needs, in, sums, std::move(abs_max));
+    statistics =
+        unpack_statistics(rank.place, layout, needs, in, sums, std::move(abs_max), ranges);
   else
     statistics.abs_max = std::move(abs_max);
   if (needs.channels) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <mutex>
 #include <span>
 #include <utility>
@@ -33,6 +34,8 @@ class TapSums {
           const StatisticsNeeds& needs, const TapOfWindows& tap)
       : place_(place), layout_(layout), in_(in), needs_(needs), tap_(tap) {
     if (needs.channels) abs_max_.assign(static_cast<std::size_t>(in), 0.0f);
+    if (needs.ranges)
+      ranges_.assign(static_cast<std::size_t>(2 * in), -std::numeric_limits<float>::infinity());
   }
 
   Matrix<double> shard_sum(ShardRange windows) {
@@ -46,10 +49,12 @@ class TapSums {
           sampled_rows(x, windows.first * layout_.length, sample_stride(layout_.tokens())).view(),
           at);
     if (needs_.channels) add_channels(x, at);
+    if (needs_.ranges) add_ranges(x);
     return sums;
   }
 
   std::vector<float> abs_max() { return std::move(abs_max_); }
+  std::vector<float> ranges() { return std::move(ranges_); }
 
  private:
   void check(MatrixView<const float> x, ShardRange windows) const {
@@ -89,6 +94,21 @@ class TapSums {
       abs_max_[j] = std::max(abs_max_[j], largest[j]);
   }
 
+  void add_ranges(MatrixView<const float> x) {
+    std::vector<float> own(ranges_.size(), -std::numeric_limits<float>::infinity());
+    float* negated = own.data();
+    float* highest = own.data() + in_;
+    for (std::int64_t t = 0; t < x.rows; ++t) {
+      const float* row = x.row(t);
+      for (std::int64_t j = 0; j < in_; ++j) {
+        negated[j] = std::max(negated[j], -row[j]);
+        highest[j] = std::max(highest[j], row[j]);
+      }
+    }
+    const std::lock_guard lock(mutex_);
+    for (std::size_t j = 0; j < own.size(); ++j) ranges_[j] = std::max(ranges_[j], own[j]);
+  }
+
   const Place& place_;
   const CalibrationLayout& layout_;
   std::int64_t in_;
@@ -96,6 +116,7 @@ class TapSums {
   const TapOfWindows& tap_;
   std::mutex mutex_;
   std::vector<float> abs_max_;
+  std::vector<float> ranges_;
 };
 
 Matrix<double> unpack_gram(const Place& place, const double* packed, std::int64_t in) {
@@ -119,12 +140,14 @@ TapPartials sum_tap(const Place& place, const CalibrationLayout& layout, ShardRa
   partials.sums = sum_shards(place, layout, own, in <= kParallelShardsIn,
                              [&](ShardRange windows) { return sums.shard_sum(windows); });
   partials.abs_max = sums.abs_max();
+  partials.ranges = sums.ranges();
   return partials;
 }
 
 Statistics unpack_statistics(const Place& place, const CalibrationLayout& layout,
                              const StatisticsNeeds& needs, std::int64_t in,
-                             std::span<const double> sums, std::vector<float> abs_max) {
+                             std::span<const double> sums, std::vector<float> abs_max,
+                             std::span<const float> ranges) {
   BITGRID_ASSERT(static_cast<std::int64_t>(sums.size()) == tap_sum_size(needs, in));
   Statistics statistics;
   statistics.tokens = layout.tokens();
@@ -141,6 +164,12 @@ Statistics unpack_statistics(const Place& place, const CalibrationLayout& layout
   }
   if (needs.channels) statistics.abs_sum.assign(at, at + in);
   statistics.abs_max = std::move(abs_max);
+  if (needs.ranges) {
+    BITGRID_ASSERT(std::ssize(ranges) == 2 * in);
+    for (const float negated : ranges.first(static_cast<std::size_t>(in)))
+      statistics.lowest.push_back(-negated);
+    statistics.highest.assign(ranges.begin() + in, ranges.end());
+  }
   return statistics;
 }
 

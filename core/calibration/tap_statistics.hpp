@@ -19,7 +19,9 @@ struct TapPartials {
   // One per node of shard_subtrees(own, shards); the values are those that are needed of: the Gram
   // matrix' lower triangle row after row, the sampled tokens' in the same form, Σ|x| by channel.
   std::vector<ShardPartial> sums;
-  std::vector<float> abs_max;  // [in], over the replica's windows; empty: not needed
+  // Over the replica's windows; empty: not needed. Whoever joins replicas takes maxima of both.
+  std::vector<float> abs_max;  // [in]
+  std::vector<float> ranges;   // [2·in]: max −x of every channel, then max x
 };
 std::int64_t tap_sum_size(const StatisticsNeeds& needs, std::int64_t in);
 
@@ -30,6 +32,7 @@ TapPartials sum_tap(const Place& place, const CalibrationLayout& layout, ShardRa
 // The complete sums [tap_sum_size] as statistics.
 Statistics unpack_statistics(const Place& place, const CalibrationLayout& layout,
                              const StatisticsNeeds& needs, std::int64_t in,
-                             std::span<const double> sums, std::vector<float> abs_max);
+                             std::span<const double> sums, std::vector<float> abs_max,
+                             std::span<const float> ranges = {});
 
 }  // namespace bitgrid

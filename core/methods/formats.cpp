@@ -41,7 +41,7 @@ Matrix<float> rebuild_uniform(const Place& place, const QuantizedLinear& linear)
   const std::int64_t groups = linear.cols / group;
   const Matrix<std::uint8_t> codes =
       read_packed(linear, "codes", linear.rows, linear.cols, linear.bits);
-  const Matrix<float> scales = read_halves(linear, "scales", linear.rows, groups);
+  const Matrix<float> scales = read_scales(linear, "scales", linear.rows, groups);
   const Matrix<std::uint8_t> zeros = read_zeros(linear, groups);
   Matrix<float> w(linear.rows, linear.cols);
   dequantize(place, codes.view(), read_groups(linear, group, groups), scales.view(), zeros.view(),

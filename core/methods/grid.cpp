@@ -9,6 +9,10 @@ UniformGrid recipe_grid(const Recipe& recipe) {
   grid.bits = static_cast<int>(recipe.bits);
   grid.symmetric = recipe.flag("symmetric");
   grid.mse = recipe.flag("mse");
+  const auto full_range = recipe.options.find("full_range");
+  grid.full_range =
+      grid.symmetric && full_range != recipe.options.end() && std::get<bool>(full_range->second);
+  grid.scale_f16 = !grid.full_range;
   return grid;
 }
 

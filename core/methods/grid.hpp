@@ -9,7 +9,7 @@
 namespace bitgrid {
 
 // The grid that a recipe asks for (formulas: kernels/grid.hpp). Scales are stored, and hence
-// rounded, as fp16.
+// rounded, as fp16; those of full-range grids, which stand for int8 tensors, as fp32.
 UniformGrid recipe_grid(const Recipe& recipe);
 
 // Columns per group in a linear with `cols` columns; throws InputError where the recipe's group

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "core/methods/activation_grids.hpp"
 #include "core/methods/registry.hpp"
 #include "kernels/error.hpp"
 #include "kernels/quadratic_form.hpp"
@@ -106,6 +109,21 @@ void set_norm(const std::vector<StoredArray>& arrays, const std::string& name,
   }
 }
 
+void set_fixed_scales(const std::vector<StoredArray>& arrays, ActivationGrids& grids) {
+  const StoredArray* array = find(arrays, "activation_scale");
+  std::array<float, kTapCount> scales = {};
+  if (array == nullptr || array->dtype != DType::f32 ||
+      array->shape != std::vector<std::int64_t>{kTapCount} || array->data.size() != sizeof scales)
+    throw Error(fmt::format("array 'activation_scale' must be {} values of f32", kTapCount));
+  std::memcpy(scales.data(), array->data.data(), sizeof scales);
+  for (const Tap tap : kTaps) {
+    const float scale = scales[static_cast<std::size_t>(tap)];
+    if (!(scale > 0) || !std::isfinite(scale))
+      throw Error(fmt::format("array 'activation_scale' holds {}; scales are positive", scale));
+    grids[tap].scale = scale;
+  }
+}
+
 }  // namespace
 
 std::vector<RoundedLinear> round_tap(const Place& place, const TapTask& task, TapWork& work) {
@@ -120,10 +138,12 @@ std::vector<RoundedLinear> round_tap(const Place& place, const TapTask& task, Ta
   return rounded;
 }
 
-void apply_layer_arrays(const Recipe&, const std::vector<StoredArray>& arrays,
+void apply_layer_arrays(const Recipe& recipe, const std::vector<StoredArray>& arrays,
                         LayerWeights& weights) {
   set_norm(arrays, "input_layernorm.weight", weights.input_norm);
   set_norm(arrays, "post_attention_layernorm.weight", weights.post_attention_norm);
+  weights.activations = recipe_activation_grids(recipe);
+  if (static_activations(recipe)) set_fixed_scales(arrays, weights.activations);
 }
 
 }  // namespace bitgrid

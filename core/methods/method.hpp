@@ -75,8 +75,8 @@ std::vector<RoundedLinear> round_tap(const Place& place, const TapTask& task, Ta
 // Layer arrays by which a stored layer differs from the checkpoint's, beside its linears.
 //   "input_layernorm.weight", "post_attention_layernorm.weight"  [hidden] bf16
 //   "activation_scale" [kTapCount] f32: static activation scales
-// Sets them in `weights`, with the activation grids of the recipe. Throws Error where they do not
-// fit.
+// Sets them in `weights`, with the activation grids of the recipe; layers that are new and layers
+// that come from the store go through this alike. Throws Error where they do not fit.
 void apply_layer_arrays(const Recipe& recipe, const std::vector<StoredArray>& arrays,
                         LayerWeights& weights);
 

@@ -68,8 +68,8 @@ std::vector<BitsRule> parse_mix(const std::string& text) {
   if (text.empty()) return rules;
   constexpr std::size_t kLengthMax = 120;  // it is part of the cell's name, which names files
   if (text.size() > kLengthMax)
-    throw InputError(fmt::format("option 'mix' must have at most {} characters, not {}",
-                                 kLengthMax, text.size()));
+    throw InputError(fmt::format("option 'mix' must have at most {} characters, not {}", kLengthMax,
+                                 text.size()));
   for (const std::string& part : split(text, '+')) {
     const std::size_t at = part.find('=');
     const auto refuse = [&] {

@@ -59,9 +59,10 @@ struct QuantizedLinear {
 };
 
 // The fp32 weight [rows, cols] that the arrays stand for. format "uniform":
-//   w[r, j] = scales[r, g(j)] · (codes[r, j] − zero[r, g(j)]),  scales fp16 [rows, groups], exact
-//   in fp32; g(j) = group_index[j] if that array is there, else floor(j / group); zero from "zeros"
-//   (packed, [rows, groups]), or 2^(bits−1) where there is no such array (symmetric grids).
+//   w[r, j] = scales[r, g(j)] · (codes[r, j] − zero[r, g(j)]),  scales [rows, groups] fp16 (exact
+//   in fp32) or fp32; g(j) = group_index[j] if that array is there, else floor(j / group); zero
+//   from "zeros" (packed, [rows, groups]), or 2^(bits−1) where there is no such array (symmetric
+//   grids).
 // Throws Error if arrays are missing or do not fit together.
 Matrix<float> rebuild_weight(const Place& place, const QuantizedLinear& linear);
 

@@ -30,6 +30,15 @@ std::optional<OptionValue> default_of(const Recipe& recipe, const std::string& k
   return std::nullopt;
 }
 
+// Rounding to nearest behind a transform is what goes without saying.
+std::vector<std::string> named_chain(const Recipe& recipe) {
+  std::vector<std::string> chain = recipe.chain;
+  if (chain.size() < 2 || chain.back() != "rtn") return chain;
+  const Method* before = find_method(chain[chain.size() - 2]);
+  if (before != nullptr && before->kind == MethodKind::transform) chain.pop_back();
+  return chain;
+}
+
 }  // namespace
 
 Recipe recipe_for_linear(const Recipe& recipe, std::int64_t layer, Linear linear) {
@@ -51,7 +60,7 @@ std::string option_text(const OptionValue& value) { return std::visit(TextOf{}, 
 std::string recipe_name(const Recipe& recipe) {
   if (!recipe.quantizes()) return "fp16";
   const char* kind = recipe.has_budget() ? "b" : "w";
-  std::string name = fmt::format("{}-{}{}", fmt::join(recipe.chain, "+"), kind, recipe.bits);
+  std::string name = fmt::format("{}-{}{}", fmt::join(named_chain(recipe), "+"), kind, recipe.bits);
   if (const auto a = recipe.options.find("activation_bits"); a != recipe.options.end())
     name += "-a" + option_text(a->second);
   name += recipe.group < 0 ? std::string("-pc") : fmt::format("-g{}", recipe.group);

@@ -45,8 +45,9 @@ Recipe recipe_for_linear(const Recipe& recipe, std::int64_t layer, Linear linear
 // "true", "0.01", "act": the same text everywhere (names, keys, files).
 std::string option_text(const OptionValue& value);
 
-// "gptq-w4-g32-order=none": methods joined by +, weight bits, group (or -pc), then options that
-// differ from their default, keys in alphabetical order. The baseline is "fp16".
+// "gptq-w4-g32-order=none": methods joined by + (without the rtn that
+// follows a transform by itself), weight bits, -a and activation bits if any, group (or -pc), then
+// options that differ from their default, keys in alphabetical order. The baseline is "fp16".
 std::string recipe_name(const Recipe& recipe);
 // Every field and option as text, one per line: what a cell's key is hashed from.
 std::string recipe_canonical(const Recipe& recipe);

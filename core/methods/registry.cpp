@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/methods/activation_grids.hpp"
 #include "core/methods/billm.hpp"
 #include "core/methods/billm_linear.hpp"
 #include "core/methods/fdb.hpp"
@@ -14,6 +15,7 @@
 #include "core/methods/quip.hpp"
 #include "core/methods/rtn.hpp"
 #include "core/methods/slim.hpp"
+#include "core/methods/smoothquant.hpp"
 #include "kernels/error.hpp"
 
 namespace bitgrid {
@@ -59,6 +61,40 @@ OptionSpec whole_option(std::string_view key, std::int64_t fallback, std::int64_
   spec.number_min = static_cast<double>(min);
   spec.number_max = static_cast<double>(max);
   return spec;
+}
+
+// Every chain that quantizes takes this one; 0 stands for the bits of the weights.
+OptionSpec activation_bits_option() {
+  return whole_option("activation_bits", 0, 2, 16,
+                      "bits of the linears' inputs, by default those of the weights; 16: none");
+}
+
+Method smoothquant() {
+  Method m;
+  m.name = "smoothquant";
+  m.kind = MethodKind::transform;
+  m.title = "SmoothQuant";
+  m.needs = {.channels = true, .ranges = true};
+  m.start = start_smoothquant;
+  m.options = {
+      number_option("alpha", 0.85, 0, 1, "how far outliers move from activations into weights"),
+      word_option("rule", "reference", {"reference", "llm-compressor", "logarithmic"},
+                  "how factors are made from the magnitudes of activations and weights"),
+      flag_option(
+          "linear_pairs", false,
+          "also smooth down's input through up and, without grouped queries, o's through v"),
+      activation_bits_option(),
+      flag_option("activation_symmetric", true, "activation grids symmetric around zero"),
+      word_option("activation_range", "token", {"token", "tensor", "static"},
+                  "each token's own range, a window's, or a calibrated one"),
+      whole_option("qkv_bits", 16, 2, 16, "bits of the outputs of q, k and v; 16: none"),
+      flag_option("symmetric", true,
+                  "weight grid symmetric around zero; no zero points are stored"),
+      flag_option("full_range", true,
+                  "symmetric weight grids from -max|w| to max|w|, as int8 tensors have them, with "
+                  "fp32 scales"),
+  };
+  return m;
 }
 
 Method rounding(std::string_view name, std::string_view title, StatisticsNeeds needs,
@@ -226,8 +262,7 @@ std::vector<Method> make_table() {
                 mix, budget}),
       later("awq", MethodKind::transform, "AWQ",
             "it scales channels by activation magnitude before rounding"),
-      later("smoothquant", MethodKind::transform, "SmoothQuant",
-            "it moves activation outliers into the weights and quantizes both"),
+      smoothquant(),
       quip("quip", "QuIP", false, 0),
       quip("quip-rg", "QuIP-RG", true, 5),
       incoherence(),
@@ -365,6 +400,8 @@ std::vector<const Method*> resolve_chain(const std::string& text, Recipe& recipe
       throw InputError(
           fmt::format("method '{}': a chain has one rounding, its last method, and '{}' is another",
                       text, methods[i]->name));
+    if (std::count(methods.begin(), methods.end(), methods[i]) > 1)
+      throw InputError(fmt::format("method '{}': '{}' appears twice", text, methods[i]->name));
   }
   check_rotations(text, methods);
   return methods;
@@ -472,6 +509,7 @@ void resolve_options(std::vector<const Method*> methods, const std::string& chai
   std::vector<std::string> keys;
   for (const Method* method : methods) {
     for (const OptionSpec& spec : method->options) {
+      if (recipe.options.contains(std::string(spec.key))) continue;  // the first one decides
       keys.emplace_back(spec.key);
       const auto found = given.find(std::string(spec.key));
       recipe.options[std::string(spec.key)] =
@@ -479,7 +517,7 @@ void resolve_options(std::vector<const Method*> methods, const std::string& chai
     }
   }
   for (const auto& [key, value] : given) {
-    if (recipe.options.contains(key)) continue;
+    if (recipe.options.contains(key) || key == "activation_bits") continue;
     for (const Method& other : table())
       for (const OptionSpec& spec : other.options)
         if (spec.key == key)
@@ -490,6 +528,25 @@ void resolve_options(std::vector<const Method*> methods, const std::string& chai
                                   : fmt::format("its options are {}", fmt::join(keys, ", "));
     throw InputError(fmt::format("method '{}' has no option '{}'; {}{}", chain, key, legal,
                                  suggestion(key, keys)));
+  }
+}
+
+// Methods that do not name activation_bits quantize activations only where that is asked for, and
+// keep no such option where it is not.
+void resolve_activation_bits(const std::map<std::string, OptionValue>& given, Recipe& recipe) {
+  const std::string key = "activation_bits";
+  const auto found = given.find(key);
+  const auto own = recipe.options.find(key);
+  if (own != recipe.options.end()) {
+    const bool same = recipe.bits >= 2 && recipe.bits == std::floor(recipe.bits);
+    if (own->second == activation_bits_option().fallback)
+      own->second = same ? static_cast<std::int64_t>(recipe.bits) : std::int64_t{8};
+  } else if (found != given.end()) {
+    const OptionValue bits = checked_option(activation_bits_option(), found->second);
+    if (bits == OptionValue(std::int64_t{16})) return;
+    if (!recipe.quantizes())
+      throw InputError("method 'fp16' quantizes nothing: activation_bits must be 16 or left out");
+    recipe.options[key] = bits;
   }
 }
 
@@ -536,6 +593,8 @@ Recipe resolve_recipe(const std::string& method_chain, double bits, std::int64_t
     recipe.group = rounding_of(methods).groups ? group : -1;
   }
   resolve_options(methods, method_chain, options, recipe);
+  resolve_activation_bits(options, recipe);
+  check_activation_options(recipe);
   if (const auto mix = recipe.options.find("mix"); mix != recipe.options.end()) {
     const auto rules = parse_mix(std::get<std::string>(mix->second));
     for (const BitsRule& rule : rules) check_bits(*methods.back(), rule.bits);

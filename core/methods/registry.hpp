@@ -44,7 +44,8 @@ struct Method {
 std::span<const Method> all_methods();  // in table order
 const Method* find_method(std::string_view name);
 
-// A recipe checked and completed: chain names, bits, group, options by key. Throws InputError in
+// A recipe checked and completed; where several methods of a chain have an option of the same key,
+// the first one's default holds. Chain names, bits, group, options by key. Throws InputError in
 // one sentence that names the offending key or value, what is legal and, for an unknown key or
 // method, the nearest valid one. group is checked against a linear's columns by check_group.
 Recipe resolve_recipe(const std::string& method_chain, double bits, std::int64_t group,

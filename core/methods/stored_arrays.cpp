@@ -73,6 +73,16 @@ StoredArray half_array(std::string name, MatrixView<const std::uint16_t> bits, D
   return array;
 }
 
+StoredArray matrix_array(std::string name, MatrixView<const float> values, bool required) {
+  StoredArray array =
+      plain_array(std::move(name), DType::f32, {values.rows, values.cols}, required);
+  const auto row_bytes = static_cast<std::size_t>(values.cols) * sizeof(float);
+  for (std::int64_t r = 0; r < values.rows && row_bytes > 0; ++r)
+    std::memcpy(array.data.data() + static_cast<std::size_t>(r) * row_bytes, values.row(r),
+                row_bytes);
+  return array;
+}
+
 StoredArray index_array(std::string name, std::span<const std::int32_t> values, bool required) {
   return vector_array(std::move(name), DType::i32, values, required);
 }
@@ -121,6 +131,17 @@ Matrix<float> read_halves(const QuantizedLinear& linear, const std::string& name
     std::memcpy(&half, array.data.data() + 2 * i, sizeof half);
     values.data()[i] = f16_to_f32(half);
   }
+  return values;
+}
+
+Matrix<float> read_scales(const QuantizedLinear& linear, const std::string& name, std::int64_t rows,
+                          std::int64_t cols) {
+  const StoredArray* stored = linear.find(name);
+  if (stored == nullptr || stored->dtype != DType::f32)
+    return read_halves(linear, name, rows, cols);
+  const StoredArray& array = expect_array(linear, {name, {rows, cols}, DType::f32, 0});
+  Matrix<float> values(rows, cols);
+  if (!values.empty()) std::memcpy(values.data(), array.data.data(), array.data.size());
   return values;
 }
 

@@ -18,6 +18,8 @@ StoredArray packed_array(std::string name, MatrixView<const std::uint8_t> codes,
 // fp16 or bf16 bit patterns, [rows, cols].
 StoredArray half_array(std::string name, MatrixView<const std::uint16_t> bits,
                        DType dtype = DType::f16, bool required = true);
+// fp32, [rows, cols].
+StoredArray matrix_array(std::string name, MatrixView<const float> values, bool required = true);
 StoredArray index_array(std::string name, std::span<const std::int32_t> values, bool required);
 StoredArray float_array(std::string name, std::span<const float> values, bool required);
 // bf16 of fp32 values, [n].
@@ -34,6 +36,9 @@ struct ArrayShape {
 const StoredArray& expect_array(const QuantizedLinear& linear, const ArrayShape& expected);
 Matrix<std::uint8_t> read_packed(const QuantizedLinear& linear, const std::string& name,
                                  std::int64_t rows, std::int64_t cols, int bits);
+// fp16 values widened to fp32, or fp32 values, [rows, cols].
+Matrix<float> read_scales(const QuantizedLinear& linear, const std::string& name, std::int64_t rows,
+                          std::int64_t cols);
 // fp16 values widened to fp32, [rows, cols].
 Matrix<float> read_halves(const QuantizedLinear& linear, const std::string& name, std::int64_t rows,
                           std::int64_t cols);

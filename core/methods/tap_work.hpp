@@ -15,9 +15,11 @@ struct StatisticsNeeds {
   bool gram = false;          // S = XᵀX
   bool sampled_gram = false;  // the same over every kSampleStride-th token, see sample_stride
   bool channels = false;      // Σ|x| and max|x| of every channel
-  bool any() const { return gram || sampled_gram || channels; }
+  bool ranges = false;        // min x and max x of every channel
+  bool any() const { return gram || sampled_gram || channels || ranges; }
   StatisticsNeeds operator|(const StatisticsNeeds& o) const {
-    return {gram || o.gram, sampled_gram || o.sampled_gram, channels || o.channels};
+    return {gram || o.gram, sampled_gram || o.sampled_gram, channels || o.channels,
+            ranges || o.ranges};
   }
   bool operator==(const StatisticsNeeds&) const = default;
 };
@@ -34,6 +36,8 @@ struct Statistics {
   Matrix<double> sampled_gram;  // [in, in], lower triangle
   std::vector<double> abs_sum;  // [in]
   std::vector<float> abs_max;   // [in]
+  std::vector<float> lowest;    // [in], of x
+  std::vector<float> highest;   // [in]
   std::int64_t tokens = 0;      // rows of X
   std::int64_t sampled_tokens = 0;
 };

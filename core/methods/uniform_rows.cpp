@@ -19,16 +19,41 @@ void check_weights(const Place& place, MatrixView<const float> w, std::int64_t f
                             first + bad->row, bad->col, w(bad->row, bad->col)));
 }
 
-void store_scales(MatrixView<const float> scales, MatrixView<std::uint16_t> stored,
-                  std::int64_t first) {
+namespace {
+
+void check_scales(MatrixView<const float> scales, std::int64_t first) {
   for (std::int64_t r = 0; r < scales.rows; ++r)
-    for (std::int64_t g = 0; g < scales.cols; ++g) {
+    for (std::int64_t g = 0; g < scales.cols; ++g)
       if (!std::isfinite(scales(r, g)))
         throw Error(fmt::format(
             "row {}, group {}: the weights are too large for an fp16 scale (at most 65504)",
             first + r, g));
-      stored(r, g) = f32_to_f16(scales(r, g));
-    }
+}
+
+void to_halves(MatrixView<const float> scales, MatrixView<std::uint16_t> halves) {
+  for (std::int64_t r = 0; r < scales.rows; ++r)
+    for (std::int64_t g = 0; g < scales.cols; ++g) halves(r, g) = f32_to_f16(scales(r, g));
+}
+
+StoredArray scales_array(const UniformGrid& grid, MatrixView<const float> scales) {
+  if (!grid.scale_f16) return matrix_array("scales", scales);
+  Matrix<std::uint16_t> halves(scales.rows, scales.cols);
+  to_halves(scales, halves.view());
+  return half_array("scales", halves.view());
+}
+
+}  // namespace
+
+void store_scales(MatrixView<const float> scales, MatrixView<float> stored, std::int64_t first) {
+  check_scales(scales, first);
+  for (std::int64_t r = 0; r < scales.rows; ++r)
+    std::copy_n(scales.row(r), scales.cols, stored.row(r));
+}
+
+void store_scales(MatrixView<const float> scales, MatrixView<std::uint16_t> stored,
+                  std::int64_t first) {
+  check_scales(scales, first);
+  to_halves(scales, stored);
 }
 
 UniformRows::UniformRows(std::int64_t rows, std::int64_t cols, std::int64_t group)
@@ -78,7 +103,7 @@ QuantizedLinear assemble_uniform(const LinearTask& task, const UniformRows& rows
   linear.bits = static_cast<int>(task.recipe.bits);
   linear.group = task.recipe.group;
   linear.arrays.push_back(packed_array("codes", rows.codes.view(), linear.bits));
-  linear.arrays.push_back(half_array("scales", rows.scales.view()));
+  linear.arrays.push_back(scales_array(recipe_grid(task.recipe), rows.scales.view()));
   if (!task.recipe.flag("symmetric"))
     linear.arrays.push_back(packed_array("zeros", rows.zeros.view(), linear.bits));
   linear.diagnostics.loss = rows.total_loss();

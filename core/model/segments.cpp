@@ -1,6 +1,7 @@
 #include "core/model/segments.hpp"
 
 #include "kernels/attention.hpp"
+#include "kernels/fake_quantize.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/rms_norm.hpp"
 #include "kernels/rope.hpp"
@@ -15,6 +16,7 @@ float epsilon_of(const LlamaConfig& config) { return static_cast<float>(config.r
 void attention_input(const Place& place, const LlamaConfig& config, const LayerWeights& weights,
                      MatrixView<const float> x, MatrixView<float> tap) {
   rms_norm(place, x, weights.input_norm.view(), epsilon_of(config), tap);
+  fake_quantize(place, weights.activations[Tap::attention_input], tap);
 }
 
 void attention_output(const Place& place, const LlamaConfig& config, const LayerWeights& weights,
@@ -26,9 +28,12 @@ void attention_output(const Place& place, const LlamaConfig& config, const Layer
   linear(place, input, weights[Linear::q].view(), q);
   linear(place, input, weights[Linear::k].view(), k);
   linear(place, input, weights[Linear::v].view(), v);
+  for (const MatrixView<float> output : {q, k, v})
+    fake_quantize(place, weights.activations.qkv, output);
   rope(place, q, config.head_size, table.cos.view(), table.sin.view());
   rope(place, k, config.head_size, table.cos.view(), table.sin.view());
   attention(place, q, k, v, config.head_size, tap);
+  fake_quantize(place, weights.activations[Tap::attention_output], tap);
 }
 
 void mlp_input(const Place& place, const LlamaConfig& config, const LayerWeights& weights,
@@ -36,6 +41,7 @@ void mlp_input(const Place& place, const LlamaConfig& config, const LayerWeights
                SegmentScratch&) {
   linear(place, input, weights[Linear::o].view(), x, Accumulate::yes);
   rms_norm(place, x, weights.post_attention_norm.view(), epsilon_of(config), tap);
+  fake_quantize(place, weights.activations[Tap::mlp_input], tap);
 }
 
 void mlp_hidden(const Place& place, const LlamaConfig& config, const LayerWeights& weights,
@@ -44,6 +50,7 @@ void mlp_hidden(const Place& place, const LlamaConfig& config, const LayerWeight
   linear(place, input, weights[Linear::gate].view(), tap);
   linear(place, input, weights[Linear::up].view(), up);
   swiglu(place, tap, up, tap);
+  fake_quantize(place, weights.activations[Tap::mlp_hidden], tap);
 }
 
 void layer_output(const Place& place, const LlamaConfig&, const LayerWeights& weights,

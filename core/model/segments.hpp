@@ -39,6 +39,8 @@ void embed_window(const Checkpoint& checkpoint, const LlamaConfig& config,
 //   post_attention_norm) mlp_hidden        tap [tokens, intermediate] = silu(input Wgateᵀ) ∘ (input
 //   Wupᵀ) layer_output      x += input Wdownᵀ
 //
+// Each tap, and the outputs of q, k and v before RoPE, are put on the layer's activation grids.
+//
 // The shape of every BLAS call depends on the window alone, so the result is the same bytes
 // whatever the place.
 void attention_input(const Place&, const LlamaConfig&, const LayerWeights&,

@@ -18,6 +18,7 @@ LayerWeights clone_layer(const LayerWeights& layer) {
   copy.input_norm = layer.input_norm.clone();
   copy.post_attention_norm = layer.post_attention_norm.clone();
   for (const Linear linear : kLinears) copy[linear] = layer[linear].clone();
+  copy.activations = layer.activations;
   return copy;
 }
 

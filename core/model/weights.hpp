@@ -4,17 +4,30 @@
 #include <cstdint>
 
 #include "core/model/linear.hpp"
+#include "kernels/fake_quantize.hpp"
 #include "kernels/matrix.hpp"
 
 namespace bitgrid {
 
 class Checkpoint;
 
+// Which activations of a layer are put on a grid on their way: the inputs of its linears, and what
+// q, k and v give to the attention, before the rotation.
+struct ActivationGrids {
+  std::array<ActivationGrid, kTapCount> taps;
+  ActivationGrid qkv;
+  bool operator==(const ActivationGrids&) const = default;
+
+  ActivationGrid& operator[](Tap tap) { return taps[static_cast<std::size_t>(tap)]; }
+  const ActivationGrid& operator[](Tap tap) const { return taps[static_cast<std::size_t>(tap)]; }
+};
+
 // One decoder layer in fp32. norms are [1, hidden]; linears are [out, in], indexed by Linear.
 struct LayerWeights {
   Matrix<float> input_norm;
   Matrix<float> post_attention_norm;
   std::array<Matrix<float>, kLinearCount> linears;
+  ActivationGrids activations;
 
   Matrix<float>& operator[](Linear l) { return linears[static_cast<int>(l)]; }
   const Matrix<float>& operator[](Linear l) const { return linears[static_cast<int>(l)]; }

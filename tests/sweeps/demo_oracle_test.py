@@ -1,6 +1,6 @@
 """The demo's perplexities beside those of independent implementations (tests/data/quantized/perplexity.csv).
 
-By default a few cells, two threads; --all 1 runs every RTN and GPTQ row of the reference. The reference sums the Gram matrix
+By default a few cells, two threads; --all 1 runs every RTN, GPTQ and SmoothQuant row of the reference. The reference sums the Gram matrix
 in one piece, so --shards is 1 here: with dynamic groups the last bits of that sum move scales, columns of nearly equal weight
 change places, and perplexities with them, by about as much as the tolerance (--shards 16 shows it).
 """
@@ -11,14 +11,15 @@ import json
 import harness
 
 # Relative tolerance by method and bits.
-TOLERANCE = {"rtn": {8: 0.0005, 4: 0.002, 3: 0.003, 2: 0.01}, "gptq": {8: 0.001, 4: 0.003, 3: 0.01, 2: 0.05}}
+TOLERANCE = {"rtn": {8: 0.0005, 4: 0.002, 3: 0.003, 2: 0.01}, "gptq": {8: 0.001, 4: 0.003, 3: 0.01, 2: 0.05},
+             "smoothquant": {8: 0.001, 6: 0.004, 4: 0.03}}
 FP16 = 0.0002
 
 
 def reference():
     with open(harness.ROOT / "tests" / "data" / "quantized" / "perplexity.csv") as file:
         for row in csv.DictReader(file):
-            if row["source"] == "reference" and row["method"] in ("fp16", "rtn", "gptq"):
+            if row["source"] == "reference" and row["method"] in ("fp16", *TOLERANCE):
                 yield row
 
 
@@ -27,6 +28,8 @@ def cell_name(row):
         return "fp16"
     group = "pc" if row["group"] == "-1" else "g" + row["group"]
     order = dict(option.split("=") for option in row["options"].split()).get("order")
+    if row["method"] == "smoothquant":
+        return f"smoothquant-w{row['bits']}-a{row['bits']}-{group}"
     return f"{row['method']}-w{row['bits']}-{group}" + (f"-order={order}" if order else "")
 
 
@@ -42,6 +45,9 @@ method = "gptq"
 bits = [8, 4, 3, 2]
 group = [32, -1]
 order = ["none", "act"]
+[[grid]]
+method = "smoothquant"
+bits = [8, 6, 4]
 """
 
 
@@ -57,7 +63,7 @@ def main():
         names = {cell_name(row) for row in rows}
         if not arguments.all:
             names = {"fp16", "rtn-w3-g32", "rtn-w2-pc", "gptq-w4-g32-order=none", "gptq-w3-g32-order=act",
-                     "gptq-w2-pc-order=none"}
+                     "gptq-w2-pc-order=none", "smoothquant-w6-a6-pc"}
         out = folder / "out"
         run = bitgrid.run(["sweep", sweep, "--out", out, "--cells", ",".join(sorted(names)), "--set", "run.threads=2",
                            "--set", f"calibration.shards={arguments.shards}"],

@@ -164,15 +164,25 @@ TEST(SweepErrors, FeaturesOfLaterVersions) {
        "out"},
       {"[evaluation]\ntasks = 3" GRID,
        "f.toml:4: evaluation.tasks: expected an array of strings, found an integer"},
-      {"[[grid]]\nmethod = \"rtn\"\nbits = 8\nactivation_bits = [16,\n8]",
-       "f.toml:7: activation_bits: quantized activations are not in this version; leave the key "
-       "out, or give 16"},
-      {"[[grid]]\nmethod = \"rtn\"\nbits = 8\nactivation_bits = 32",
-       "f.toml:6: activation_bits: expected an integer from 1 to 16, found 32"},
-      {"[[grid]]\nmethod = \"rtn\"\nbits = 8\nactivation_bits = true",
-       "f.toml:6: activation_bits: expected an integer, found a boolean"},
       {"[[grid]]\nmethod = \"rtn\"\nbits = 8\nbudget = 4.5",
        "f.toml:6: budget: mixed precision under a budget is not in this version"},
+  });
+}
+
+TEST(SweepErrors, ActivationBits) {
+  check({
+      {"[[grid]]\nmethod = \"rtn\"\nbits = 8\nactivation_bits = [8,\n32]",
+       "f.toml:7: option 'activation_bits' must be a whole number from 2 to 16, not '32'"},
+      {"[[grid]]\nmethod = \"smoothquant\"\nbits = 8\nactivation_bits = 1",
+       "f.toml:6: option 'activation_bits' must be a whole number from 2 to 16, not '1'"},
+      {"[[grid]]\nmethod = \"rtn\"\nbits = 8\nactivation_bits = true",
+       "f.toml:6: activation_bits: expected an integer, found a boolean"},
+      {"[[grid]]\nmethod = \"fp16\"\nactivation_bits = 8",
+       "f.toml:5: method 'fp16' quantizes nothing: activation_bits must be 16 or left out"},
+      {"[[grid]]\nmethod = \"rtn\"\nbits = 8\nalpha = 0.5",
+       "f.toml:6: rtn does not take 'alpha', an option of smoothquant"},
+      {"[[grid]]\nmethod = \"smoothquant\"\nbits = 8\nactivation_range = \"row\"",
+       "f.toml:6: option 'activation_range' must be one of token, tensor, static, not 'row'"},
   });
 }
 
@@ -202,7 +212,7 @@ TEST(SweepErrors, Grids) {
 TEST(SweepErrors, RecipesAreRefusedAtTheLineOfTheCulprit) {
   const std::vector<std::pair<const char*, const char*>> cases = {
       {"[[grid]]\nmethod = [\"rtn\",\n\"gtpq\"]\nbits = 4", "f.toml:5: unknown method 'gtpq'"},
-      {"[[grid]]\nmethod = [\"rtn\",\n\"smoothquant\"]\nbits = 4", "f.toml:5: "},
+      {"[[grid]]\nmethod = [\"rtn\",\n\"ir-qlora\"]\nbits = 4", "f.toml:5: "},
       {"[[grid]]\nmethod = \"rtn\"\nbits = [4,\n17]", "f.toml:6: "},
       {"[[grid]]\nmethod = \"rtn\"\nbits = [4,\n1.7]", "f.toml:6: "},
       {"[[grid]]\nmethod = \"fp16\"\nbits = 4", "f.toml:5: "},

@@ -29,7 +29,7 @@ class SoloTapWork : public TapWork {
       sums = std::move(partials.sums[0].sums);
     statistics_ = unpack_statistics(place, layout_, needs, x.cols,
                                     {sums.data(), static_cast<std::size_t>(sums.size())},
-                                    std::move(partials.abs_max));
+                                    std::move(partials.abs_max), partials.ranges);
   }
   // Statistics that a test made up.
   SoloTapWork(const Place& place, Statistics statistics)
