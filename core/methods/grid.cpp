@@ -9,6 +9,7 @@ UniformGrid recipe_grid(const Recipe& recipe) {
   grid.bits = static_cast<int>(recipe.bits);
   grid.symmetric = recipe.flag("symmetric");
   grid.mse = recipe.flag("mse");
+  grid.minmax = recipe.options.contains("minmax") && recipe.flag("minmax");
   return grid;
 }
 

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/methods/recipe.hpp"
 #include "core/methods/method.hpp"
+#include "core/methods/recipe.hpp"
 
 namespace bitgrid {
 
@@ -31,7 +31,7 @@ struct Method {
   StatisticsNeeds needs;
   RoundTap round = nullptr;        // kind rounding
   StartTransform start = nullptr;  // kind transform
-  std::string_view later;  // not empty: known, not in this version; why and what it is
+  std::string_view later;          // not empty: known, not in this version; why and what it is
 };
 
 std::span<const Method> all_methods();  // in table order
