@@ -80,4 +80,18 @@ constexpr std::uint16_t f32_to_f16(float f) {
   return static_cast<std::uint16_t>(sign | ((r - 0x38000000u) >> 13));
 }
 
+// f16_to_f32(f32_to_f16(f)) without branches, for loops that are to be vectorized.
+inline float rounded_to_f16(float f) {
+  const auto u = std::bit_cast<std::uint32_t>(f);
+  const std::uint32_t sign = u & 0x80000000u;
+  const std::uint32_t a = u & 0x7fffffffu;
+  const std::uint32_t normal = (a + 0xfffu + ((a >> 13) & 1u)) & ~0x1fffu;
+  // Below 2^-14 a half's unit is 2^-24, the unit of fp32 numbers in [½, 1).
+  const float shifted = std::bit_cast<float>(a) + 0.5f;
+  const auto subnormal = std::bit_cast<std::uint32_t>(shifted - 0.5f);
+  const std::uint32_t finite = a < 0x38800000u ? subnormal : normal;
+  const std::uint32_t any = a >= 0x477ff000u ? 0x7f800000u : finite;
+  return a > 0x7f800000u ? f : std::bit_cast<float>(sign | any);
+}
+
 }  // namespace bitgrid

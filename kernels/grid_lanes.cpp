@@ -42,44 +42,23 @@ struct Ranges {
 
 // empty: the range of a group of zeros is [−empty, empty].
 BITGRID_MULTIVERSION
-void find_ranges(const float* w, std::int64_t columns, std::int64_t stride, bool symmetric,
-                 float empty, Ranges& r) {
-  for (int l = 0; l < kLanes; ++l) r.lo[l] = r.hi[l] = 0.0f;
-  for (std::int64_t j = 0; j < columns; ++j) {
+void find_ranges(const UniformGrid& grid, const float* w, std::int64_t columns, std::int64_t stride,
+                 Ranges& r) {
+  for (int l = 0; l < kLanes; ++l) r.lo[l] = r.hi[l] = w[l];
+  for (std::int64_t j = 1; j < columns; ++j) {
     const float* column = w + j * stride;
     for (int l = 0; l < kLanes; ++l) {
       r.lo[l] = column[l] < r.lo[l] ? column[l] : r.lo[l];
       r.hi[l] = column[l] > r.hi[l] ? column[l] : r.hi[l];
     }
   }
-  for (int l = 0; l < kLanes; ++l) {
-    const bool zeros = r.lo[l] == 0.0f && r.hi[l] == 0.0f;
-    const float lo = zeros ? -empty : r.lo[l];
-    const float hi = zeros ? empty : r.hi[l];
-    const float a = -lo > hi ? -lo : hi;
-    r.lo[l] = symmetric ? -a : lo;
-    r.hi[l] = symmetric ? a : hi;
-  }
+  for (int l = 0; l < kLanes; ++l) widen_range(grid, r.lo[l], r.hi[l]);
 }
 
 // The grid of the range shrunk by p.
+BITGRID_MULTIVERSION
 void grid_of_ranges(const UniformGrid& grid, const Ranges& r, float p, float* scale, float* zero) {
-  const float maxq = grid.maxq();
-  if (grid.symmetric && grid.full_range) {
-    for (int l = 0; l < kLanes; ++l) {
-      const float largest = p * r.hi[l];
-      scale[l] = stored_scale(
-          grid, (largest < kFullRangeMin ? kFullRangeMin : largest) / grid.full_range_max());
-      zero[l] = grid.symmetric_zero();
-    }
-    return;
-  }
-  for (int l = 0; l < kLanes; ++l) {
-    const float lo = p * r.lo[l];
-    const float hi = p * r.hi[l];
-    scale[l] = stored_scale(grid, (hi - lo) / maxq);
-    zero[l] = grid.symmetric ? grid.symmetric_zero() : grid_code(-lo, scale[l], 0.0f, maxq);
-  }
+  for (int l = 0; l < kLanes; ++l) fit_range(grid, p * r.lo[l], p * r.hi[l], scale[l], zero[l]);
 }
 
 // Σ_j (|deq(w_j) − w_j| / unit)^2.4. The unit is the widest scale: it keeps the powers away from
@@ -180,8 +159,7 @@ void fit_group_lanes(const UniformGrid& grid, const float* w, std::int64_t colum
 void search_group_lanes(const UniformGrid& grid, const RangeSearch& search, const float* w,
                         std::int64_t columns, std::int64_t stride, float* scale, float* zero) {
   Ranges ranges;
-  const float empty = grid.symmetric && grid.full_range ? kFullRangeMin : 1.0f;
-  find_ranges(w, columns, stride, grid.symmetric, empty, ranges);
+  find_ranges(grid, w, columns, stride, ranges);
   grid_of_ranges(grid, ranges, 1.0f, scale, zero);
   search_ranges(grid, search, w, columns, stride, ranges, scale, zero);
 }

@@ -106,8 +106,8 @@ class Tile {
       for (std::int64_t i = 0; i < panels_; ++i) solve_block(begin, end, i);
       if (c_.factor.rows == 0 || end == in_) continue;
       cpu::subtract_products(Place{}, error_.view().cols_from(0, (end - begin) * kPanelRows),
-                        c_.factor.rows_from(begin, end - begin).cols_from(end, in_ - end),
-                        w_.view().cols_from(end * kPanelRows, (in_ - end) * kPanelRows));
+                             c_.factor.rows_from(begin, end - begin).cols_from(end, in_ - end),
+                             w_.view().cols_from(end * kPanelRows, (in_ - end) * kPanelRows));
     }
     for (std::int64_t r = 0; r < count_; ++r) {
       rows_.loss[static_cast<std::size_t>(first_ + r)] = loss_.data()[r];

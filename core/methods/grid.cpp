@@ -9,10 +9,14 @@ UniformGrid recipe_grid(const Recipe& recipe) {
   grid.bits = static_cast<int>(recipe.bits);
   grid.symmetric = recipe.flag("symmetric");
   grid.mse = recipe.flag("mse");
-  const auto full_range = recipe.options.find("full_range");
-  grid.full_range =
-      grid.symmetric && full_range != recipe.options.end() && std::get<bool>(full_range->second);
-  grid.scale_f16 = !grid.full_range;
+  const auto is_set = [&](const char* key) {
+    const auto option = recipe.options.find(key);
+    return option != recipe.options.end() && std::get<bool>(option->second);
+  };
+  // The symmetric one of the grids that need not hold zero is the full-range grid.
+  grid.full_range = grid.symmetric && (is_set("full_range") || is_set("minmax"));
+  grid.minmax = !grid.symmetric && is_set("minmax");
+  grid.scale_f16 = !(grid.symmetric && is_set("full_range"));
   return grid;
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/methods/activation_grids.hpp"
+#include "core/methods/awq.hpp"
 #include "core/methods/billm.hpp"
 #include "core/methods/billm_linear.hpp"
 #include "core/methods/fdb.hpp"
@@ -172,6 +173,18 @@ Method billm() {
   return m;
 }
 
+Method transform(std::string_view name, std::string_view title, StatisticsNeeds needs,
+                 StartTransform start, std::vector<OptionSpec> options) {
+  Method m;
+  m.name = name;
+  m.kind = MethodKind::transform;
+  m.title = title;
+  m.options = std::move(options);
+  m.needs = needs;
+  m.start = start;
+  return m;
+}
+
 Method later(std::string_view name, MethodKind kind, std::string_view title,
              std::string_view sentence) {
   Method m;
@@ -260,8 +273,18 @@ std::vector<Method> make_table() {
                 flag_option("compat", false,
                             "group ranges without the current block's feedback, as the reference"),
                 mix, budget}),
-      later("awq", MethodKind::transform, "AWQ",
-            "it scales channels by activation magnitude before rounding"),
+      transform(
+          "awq", "AWQ", {.gram = true, .sampled_gram = true, .channels = true}, start_awq,
+          {word_option("scale", "x", {"x", "duo"},
+                       "channel scales from the inputs, or from inputs and weights"),
+           word_option("search", "module", {"module", "linear"},
+                       "where the exponent of norms is judged: at the output of attention or "
+                       "MLP, or of the linears alone, which is faster"),
+           flag_option("clip", true, "clamp each group's weights where that helps its output"),
+           flag_option("gqa", false,
+                       "scale o_proj also where query heads share the channels of a kv head"),
+           flag_option("minmax", false,
+                       "ranges of groups need not contain zero, as in the reference")}),
       smoothquant(),
       quip("quip", "QuIP", false, 0),
       quip("quip-rg", "QuIP-RG", true, 5),

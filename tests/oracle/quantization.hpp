@@ -23,6 +23,7 @@ struct GridOracle {
   int bits = 4;
   bool symmetric = false;
   bool scale_f16 = true;
+  bool minmax = false;
   double maxq() const { return std::ldexp(1.0, bits) - 1; }
 };
 
@@ -34,12 +35,12 @@ inline double clamp_oracle(double v, double lo, double hi) { return std::min(std
 
 // The grid of the range of w, shrunk by p.
 inline ScaleZero grid_oracle(const GridOracle& g, const std::vector<double>& w, double p = 1) {
-  double lo = 0, hi = 0;
+  double lo = g.minmax ? w[0] : 0, hi = lo;
   for (const double v : w) {
     lo = std::min(lo, v);
     hi = std::max(hi, v);
   }
-  if (lo == 0 && hi == 0) {
+  if (!g.minmax && lo == 0 && hi == 0) {
     lo = -1;
     hi = 1;
   }
@@ -49,6 +50,10 @@ inline ScaleZero grid_oracle(const GridOracle& g, const std::vector<double>& w, 
   }
   ScaleZero out;
   out.scale = (p * hi - p * lo) / g.maxq();
+  if (g.minmax && g.symmetric)
+    out.scale = std::max(p * hi, 1e-5) / (std::ldexp(1.0, g.bits - 1) - 1);
+  else if (g.minmax)
+    out.scale = std::max(p * hi - p * lo, 1e-5) / g.maxq();
   if (g.scale_f16) {
     out.scale = round_f16_oracle(out.scale);
     if (out.scale == 0) out.scale = std::ldexp(1.0, -14);

@@ -67,7 +67,7 @@ def cases(folder, sweep):
     yield "bits 9", with_text("nine", "bits = [4]", "bits = [9]"), [], ["nine.toml:", "bits"]
     yield "bits 1", with_text("one", "bits = [4]", "bits = [1]"), [], ["one.toml:", "binary"]
     yield "a group that does not divide", with_text("group", "group = [32]", "group = [48]"), [], ["group", "48", "128"]
-    yield "a later method", with_text("later", 'method = "rtn"', 'method = "awq"'), [], ["later.toml:", "awq"]
+    yield "a later method", with_text("later", 'method = "rtn"', 'method = "ir-qlora"'), [], ["later.toml:", "ir-qlora"]
     yield "an unknown method", with_text("method", 'method = "rtn"', 'method = "gptk"'), [], ["gptk", "gptq"]
     yield "tasks", with_text("tasks", "[run]", '[evaluation.x]\n[run]'), [], ["tasks.toml:"]
     yield "not TOML", with_text("toml", "[run]", "[run"), [], ["toml.toml:"]
