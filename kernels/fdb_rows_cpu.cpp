@@ -214,7 +214,7 @@ void round_columns(const FeedbackLanes& b, std::int64_t fed, std::int64_t first,
     float diagonal = 1.0f;
     if (b.factor_columns != nullptr) {
       const float* u = b.factor_columns + j * b.block;
-      feed_back_lanes(b.e, u, fed, j, w);
+      feed_back<kTileStride>(b.e, u, fed, j, w);
       diagonal = u[j];
     }
     for (int l = 0; l < kLanes; ++l) {

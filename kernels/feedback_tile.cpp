@@ -17,7 +17,7 @@ constexpr std::int64_t kChunk = 16;
 BITGRID_MULTIVERSION
 void catch_up(const FeedbackLanes& b, std::int64_t done, std::int64_t first, std::int64_t last) {
   for (std::int64_t j = first; j < last; ++j)
-    feed_back_lanes(b.e, b.factor_columns + j * b.block, 0, done, b.w + j * kTileStride);
+    feed_back<kTileStride>(b.e, b.factor_columns + j * b.block, 0, done, b.w + j * kTileStride);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/feed_back.hpp"
 #include "kernels/gptq_rows.hpp"
 #include "kernels/grid_lanes.hpp"
 #include "kernels/matrix.hpp"
@@ -27,22 +28,6 @@ struct FeedbackLanes {
   std::int64_t block = 0;
 };
 
-// w[l] −= Σ_p e[p][l]·u[p] for p in [first, last), one after the other: cutting the range changes
-// no bit. For BITGRID_MULTIVERSION functions, which inline it.
-[[gnu::always_inline]] inline void feed_back_lanes(const float* e, const float* u,
-                                                   std::int64_t first, std::int64_t last,
-                                                   float* w) {
-  std::int64_t p = first;
-  for (; p + 4 <= last; p += 4) {
-    const float* e0 = e + p * kTileStride;
-    const float *e1 = e0 + kTileStride, *e2 = e1 + kTileStride, *e3 = e2 + kTileStride;
-    for (int l = 0; l < kLanes; ++l)
-      w[l] = (((w[l] - e0[l] * u[p]) - e1[l] * u[p + 1]) - e2[l] * u[p + 2]) - e3[l] * u[p + 3];
-  }
-  for (; p < last; ++p)
-    for (int l = 0; l < kLanes; ++l) w[l] -= e[p * kTileStride + l] * u[p];
-}
-
 // GPTQ's column loop over groups of `group` columns in natural order, for grids of any kind, on up
 // to kTileStride rows. Lanes without a row are zero weights.
 class FeedbackTile {
@@ -52,7 +37,7 @@ class FeedbackTile {
   using Fit = std::function<void(std::int64_t group, std::int64_t lane, const float* w)>;
   // Rounds the block's columns [first, last), all of one group; they have been fed the errors of
   // the block's columns [0, fed). Column j has u = factor_columns + j·block:
-  //   feed_back_lanes(e, u, fed, j, w_j); code_j and value q_j; e_j = (w_j − q_j)/u[j];
+  //   feed_back<kTileStride>(e, u, fed, j, w_j); code_j and value q_j; e_j = (w_j − q_j)/u[j];
   //   loss += e_j²/2
   using Round =
       std::function<void(const FeedbackLanes& block, std::int64_t group, std::int64_t lane,

@@ -44,7 +44,7 @@ void binary_means(const float* w, const std::uint8_t* dead, std::int64_t columns
                                                 std::int64_t j) {
   if (b.factor_columns == nullptr) return 1.0f;
   const float* u = b.factor_columns + j * b.block;
-  feed_back_lanes(b.e, u, fed, j, b.w + j * kTileStride);
+  feed_back<kTileStride>(b.e, u, fed, j, b.w + j * kTileStride);
   return u[j];
 }
 

@@ -67,6 +67,9 @@ TEST(SlabWidths, MatchTheUnitVector) {
 TEST(SlabWidths, OrderIsStable) {
   EXPECT_THAT(salience_order({3, 1, 3, 0, 1}), ElementsAre(3, 1, 4, 0, 2));
   EXPECT_THAT(salience_order({}), ElementsAre());
+  std::vector<std::int32_t> natural(100);
+  std::iota(natural.begin(), natural.end(), 0);
+  EXPECT_EQ(salience_order(std::vector<double>(100, 7.0)), natural);
 }
 
 // Every candidate by the definition: all slabs quantized, a full product, a softmax. In fp64.
