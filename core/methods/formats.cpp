@@ -5,6 +5,8 @@
 #include "core/methods/grid.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "kernels/error.hpp"
+#include "kernels/fdb_rows.hpp"
+#include "kernels/parallel.hpp"
 #include "kernels/round_to_grid.hpp"
 
 namespace bitgrid {
@@ -44,8 +46,26 @@ Matrix<float> rebuild_uniform(const Place& place, const QuantizedLinear& linear)
   return w;
 }
 
+Matrix<float> rebuild_two_binary(const Place& place, const QuantizedLinear& linear) {
+  const std::int64_t group = linear.group < 0 ? linear.cols : linear.group;
+  const std::int64_t groups = linear.cols / group;
+  const Matrix<std::uint8_t> plane1 = read_packed(linear, "plane1", linear.rows, linear.cols, 1);
+  const Matrix<std::uint8_t> plane2 = read_packed(linear, "plane2", linear.rows, linear.cols, 1);
+  const Matrix<float> scales1 = read_halves(linear, "scales1", linear.rows, groups);
+  const Matrix<float> scales2 = read_halves(linear, "scales2", linear.rows, groups);
+  Matrix<float> w(linear.rows, linear.cols);
+  parallel_for(place, linear.rows, [&](std::int64_t r) {
+    for (std::int64_t j = 0; j < linear.cols; ++j) {
+      const auto code = static_cast<std::uint8_t>(2 * plane1(r, j) + plane2(r, j));
+      w(r, j) = fdb_value(code, scales1(r, j / group), scales2(r, j / group));
+    }
+  });
+  return w;
+}
+
 RebuildWeight find_format(const std::string& format) {
   if (format == "uniform") return rebuild_uniform;
+  if (format == "two-binary") return rebuild_two_binary;
   return nullptr;
 }
 

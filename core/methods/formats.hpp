@@ -15,4 +15,8 @@ RebuildWeight find_format(const std::string& format);  // null: unknown
 // "uniform", see rebuild_weight.
 Matrix<float> rebuild_uniform(const Place& place, const QuantizedLinear& linear);
 
+// "two-binary": w[r, j] = scales1[r, g]·plane1[r, j] + scales2[r, g]·plane2[r, j], g = floor(j /
+// group); where both bits are set, the sum of both scales in fp32.
+Matrix<float> rebuild_two_binary(const Place& place, const QuantizedLinear& linear);
+
 }  // namespace bitgrid

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/methods/fdb.hpp"
 #include "core/methods/gptq.hpp"
 #include "core/methods/rtn.hpp"
 #include "kernels/error.hpp"
@@ -42,6 +43,18 @@ OptionSpec number_option(std::string_view key, double fallback, double above, do
   return spec;
 }
 
+// Legal values: whole numbers from min to max.
+OptionSpec whole_option(std::string_view key, std::int64_t fallback, std::int64_t min,
+                        std::int64_t max, std::string_view help) {
+  OptionSpec spec;
+  spec.key = key;
+  spec.help = help;
+  spec.fallback = fallback;
+  spec.number_min = static_cast<double>(min);
+  spec.number_max = static_cast<double>(max);
+  return spec;
+}
+
 Method rounding(std::string_view name, std::string_view title, StatisticsNeeds needs,
                 RoundTap round, std::vector<OptionSpec> options) {
   Method m;
@@ -54,6 +67,12 @@ Method rounding(std::string_view name, std::string_view title, StatisticsNeeds n
   m.needs = needs;
   m.round = round;
   return m;
+}
+
+Method with_bits(Method method, int min, int max) {
+  method.bits_min = min;
+  method.bits_max = max;
+  return method;
 }
 
 Method later(std::string_view name, MethodKind kind, std::string_view title,
@@ -71,6 +90,19 @@ std::vector<Method> make_table() {
       flag_option("symmetric", false, "grid symmetric around zero; no zero points are stored");
   const OptionSpec mse =
       flag_option("mse", false, "search each group's range for the smallest error |w - q|^2.4");
+  const OptionSpec damp =
+      number_option("damp", 0.01, 0, 1, "added to H's diagonal, relative to its mean");
+  const OptionSpec true_sequential = flag_option(
+      "true_sequential", true, "each stage of linears sees the stages before it quantized");
+  const OptionSpec inputs =
+      word_option("inputs", "quantized", {"quantized", "full"},
+                  "what the calibration windows have passed: the quantized layers before, or "
+                  "the model as it was, which cells can share");
+  const OptionSpec fdb_start =
+      word_option("start", "search", {"search", "absmax", "range"},
+                  "where a group's scales start: the best of 82, or its largest weight or range");
+  const OptionSpec fdb_steps =
+      whole_option("scale_steps", 20, 0, 1000, "rounds of codes and best scales for them, at most");
   Method fp16;
   fp16.name = "fp16";
   fp16.kind = MethodKind::baseline;
@@ -83,12 +115,7 @@ std::vector<Method> make_table() {
           {symmetric, mse,
            word_option("order", "static", {"none", "act", "static", "gar"},
                        "order of the columns; act also permutes the groups"),
-           number_option("damp", 0.01, 0, 1, "added to H's diagonal, relative to its mean"),
-           flag_option("true_sequential", true,
-                       "each stage of linears sees the stages before it quantized"),
-           word_option("inputs", "quantized", {"quantized", "full"},
-                       "what the calibration windows have passed: the quantized layers before, or "
-                       "the model as it was, which cells can share"),
+           damp, true_sequential, inputs,
            flag_option("compat", false,
                        "group ranges without the current block's feedback, as the reference")}),
       later("awq", MethodKind::transform, "AWQ",
@@ -104,9 +131,12 @@ std::vector<Method> make_table() {
             "it gives each group its own bit width by salience"),
       later("db-llm", MethodKind::rounding, "DB-LLM",
             "it splits 2-bit weights into two binary matrices"),
-      later("fdb", MethodKind::rounding, "FDB", "it is DB-LLM's two-binary format, rounded"),
-      later("fdb-gptq", MethodKind::rounding, "FDB + GPTQ",
-            "it is DB-LLM's two-binary format with GPTQ's feedback"),
+      with_bits(rounding("fdb", "FDB", {}, round_fdb, {fdb_start, fdb_steps}), 2, 2),
+      with_bits(
+          rounding("fdb-gptq", "FDB + GPTQ", {.gram = true}, round_fdb_gptq,
+                   {fdb_start, fdb_steps, damp, true_sequential, inputs,
+                    flag_option("feedback", true, "feed each column's error into the others")}),
+          2, 2),
       later("fdb-block", MethodKind::rounding, "FDB, block-wise",
             "it is DB-LLM's two-binary format, tuned layer by layer"),
       later("fdb-dad", MethodKind::rounding, "FDB + DAD",
@@ -209,7 +239,10 @@ OptionValue checked_option(const OptionSpec& spec, const OptionValue& value) {
     return value;
   }
   if (std::holds_alternative<std::int64_t>(spec.fallback)) {
-    if (!std::holds_alternative<std::int64_t>(value)) refuse("a whole number");
+    const auto* whole = std::get_if<std::int64_t>(&value);
+    const auto real = static_cast<double>(whole == nullptr ? 0 : *whole);
+    if (whole == nullptr || real < spec.number_min || real > spec.number_max)
+      refuse(fmt::format("a whole number from {} to {}", spec.number_min, spec.number_max));
     return value;
   }
   if (std::holds_alternative<double>(spec.fallback)) {
