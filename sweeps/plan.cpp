@@ -68,6 +68,11 @@ CellFlops cell_layer_flops(const Recipe& recipe, const LlamaConfig& config,
   const auto sequential = recipe.options.find("true_sequential");
   const bool twice = sequential != recipe.options.end() && sequential->second == OptionValue(false);
   flops.forward = layer.forward() * (twice ? 2 : 1);
+  // Tuning: targets, losses before and after, and a walk to measure again; forward and backward,
+  // which costs two of them, in every epoch.
+  if (recipe_tuning(recipe) != nullptr)
+    flops.forward +=
+        layer.forward() * (4 + 3 * real(std::get<std::int64_t>(recipe.options.at("epochs"))));
   for (const Tap tap : kTaps) {
     flops.statistics += layer.gram[at(tap)];
     flops.factorization += layer.factorization[at(tap)];

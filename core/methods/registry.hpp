@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/methods/recipe.hpp"
 #include "core/methods/method.hpp"
+#include "core/methods/recipe.hpp"
 
 namespace bitgrid {
 
@@ -31,7 +31,8 @@ struct Method {
   StatisticsNeeds needs;
   RoundTap round = nullptr;        // kind rounding
   StartTransform start = nullptr;  // kind transform
-  std::string_view later;  // not empty: known, not in this version; why and what it is
+  TuneLayer tune = nullptr;        // roundings that look at the whole layer afterwards; needs.gram
+  std::string_view later;          // not empty: known, not in this version; why and what it is
 };
 
 std::span<const Method> all_methods();  // in table order
@@ -53,6 +54,7 @@ struct RecipeNeeds {
 };
 RecipeNeeds recipe_needs(const Recipe& recipe);
 RoundTap recipe_rounding(const Recipe& recipe);
+TuneLayer recipe_tuning(const Recipe& recipe);  // null: none
 std::vector<StartTransform> recipe_transforms(const Recipe& recipe);
 
 // Whether calibration windows reach every layer as the unquantized model gives them: recipes that
