@@ -150,7 +150,7 @@ std::vector<Method> make_table() {
                     2, 2),
           tune_fdb_scales,
           {whole_option("epochs", 8, 1, 1000, "how often tuning sees each calibration window"),
-           whole_option("batches", 4, 1, 1024,
+           whole_option("batches", 16, 1, 1024,
                         "steps per epoch; each takes every batches-th window"),
            number_option("rate", 0.01, 0, 1,
                          "of the first step, relative to a scale; falls to 0 along a cosine")}),
