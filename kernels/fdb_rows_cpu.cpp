@@ -187,7 +187,8 @@ void fit_lanes(const FdbColumns& c, const GroupLanes& g, float* a1, float* a2) {
   for (int l = 0; l < kLanes; ++l) {
     const float range = (x.hi[l] - x.lo[l]) / 3.0f;
     const float half = 0.5f * std::max(-x.lo[l], x.hi[l]);
-    s[l] = c.start == FdbStart::range && range > 0.0f ? range : half;
+    s[l] = c.start == FdbStart::range ? range : half;
+    if (x.lo[l] == x.hi[l]) s[l] = 0.5f * x.lo[l];  // one value: α₁ alone
   }
   if (c.start == FdbStart::search) search_start(g, x, s);
   for (int l = 0; l < kLanes; ++l) {

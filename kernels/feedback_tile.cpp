@@ -57,7 +57,8 @@ std::int64_t FeedbackTile::block_end(std::int64_t begin) const {
 
 void FeedbackTile::solve_lanes(std::int64_t begin, std::int64_t end, std::int64_t lane,
                                const Fit& fit, const Round& round) {
-  const FeedbackLanes b{w_.row(begin) + lane,
+  const FeedbackLanes b{begin,
+                        w_.row(begin) + lane,
                         error_.data() + lane,
                         code_.row(begin) + lane,
                         loss_.data() + lane,

@@ -17,6 +17,7 @@ static_assert(kTileStride % kLanes == 0);
 // kLanes rows of a block of columns that are being rounded one after the other. Pointers are to the
 // first lane, consecutive columns are kTileStride values apart.
 struct FeedbackLanes {
+  std::int64_t begin = 0;        // the block's first column
   float* w = nullptr;            // column 0 of the block
   float* e = nullptr;            // errors by column of the block
   std::uint8_t* code = nullptr;  // codes by column of the block

@@ -1,5 +1,6 @@
 #include "kernels/grid_lanes.hpp"
 
+#include <array>
 #include <bit>
 #include <limits>
 
@@ -87,20 +88,61 @@ void range_errors(const float* w, std::int64_t columns, std::int64_t stride, flo
   }
 }
 
-void search_ranges(const UniformGrid& grid, const float* w, std::int64_t columns,
-                   std::int64_t stride, const Ranges& ranges, float* scale, float* zero) {
+// The same, every power times its element's weight.
+BITGRID_MULTIVERSION
+void weighted_range_errors(const float* w, const float* weight, std::int64_t columns,
+                           std::int64_t stride, float maxq, const float* unit, const float* scale,
+                           const float* zero, float* error) {
+  for (int l = 0; l < kLanes; ++l) error[l] = 0.0f;
+  for (std::int64_t j = 0; j < columns; ++j) {
+    const float* column = w + j * stride;
+    const float* element = weight + j * stride;
+    for (int l = 0; l < kLanes; ++l) {
+      const float u = grid_code(column[l], scale[l], zero[l], maxq);
+      const float off = grid_value(u, scale[l], zero[l]) - column[l];
+      error[l] += element[l] * power_2_4(std::fabs(off) / unit[l]);
+    }
+  }
+}
+
+// Σ_j weight_j·((deq(w_j) − w_j) / unit)².
+BITGRID_MULTIVERSION
+void square_range_errors(const float* w, const float* weight, std::int64_t columns,
+                         std::int64_t stride, float maxq, const float* unit, const float* scale,
+                         const float* zero, float* error) {
+  for (int l = 0; l < kLanes; ++l) error[l] = 0.0f;
+  for (std::int64_t j = 0; j < columns; ++j) {
+    const float* column = w + j * stride;
+    const float h = weight[j];
+    for (int l = 0; l < kLanes; ++l) {
+      const float u = grid_code(column[l], scale[l], zero[l], maxq);
+      const float off = (grid_value(u, scale[l], zero[l]) - column[l]) / unit[l];
+      error[l] += h * off * off;
+    }
+  }
+}
+
+void search_ranges(const UniformGrid& grid, const RangeSearch& search, const float* w,
+                   std::int64_t columns, std::int64_t stride, const Ranges& ranges, float* scale,
+                   float* zero) {
   alignas(64) float unit[kLanes], trial_scale[kLanes], trial_zero[kLanes], error[kLanes];
   alignas(64) float best[kLanes];
   for (int l = 0; l < kLanes; ++l) {
     unit[l] = scale[l];
     best[l] = std::numeric_limits<float>::infinity();
   }
-  for (int i = 0; i < kMseSteps; ++i) {
-    const auto p = static_cast<float>(1.0 - static_cast<double>(i) / kMseGrid);
+  for (const float p : search.factors) {
     grid_of_ranges(grid, ranges, p, trial_scale, trial_zero);
-    range_errors(w, columns, stride, grid.maxq(), unit, trial_scale, trial_zero, error);
+    if (search.column_weights != nullptr)
+      square_range_errors(w, search.column_weights, columns, stride, grid.maxq(), unit, trial_scale,
+                          trial_zero, error);
+    else if (search.element_weights != nullptr)
+      weighted_range_errors(w, search.element_weights, columns, stride, grid.maxq(), unit,
+                            trial_scale, trial_zero, error);
+    else
+      range_errors(w, columns, stride, grid.maxq(), unit, trial_scale, trial_zero, error);
     for (int l = 0; l < kLanes; ++l) {
-      if (!(error[l] < best[l])) continue;  // a tie keeps the wider range
+      if (!(error[l] < best[l])) continue;  // a tie keeps the range that came first
       best[l] = error[l];
       scale[l] = trial_scale[l];
       zero[l] = trial_zero[l];
@@ -108,14 +150,29 @@ void search_ranges(const UniformGrid& grid, const float* w, std::int64_t columns
   }
 }
 
+std::array<float, kMseSteps> mse_factors() {
+  std::array<float, kMseSteps> factors;
+  for (int i = 0; i < kMseSteps; ++i)
+    factors[static_cast<std::size_t>(i)] =
+        static_cast<float>(1.0 - static_cast<double>(i) / kMseGrid);
+  return factors;
+}
+
 }  // namespace
 
 void fit_group_lanes(const UniformGrid& grid, const float* w, std::int64_t columns,
                      std::int64_t stride, float* scale, float* zero) {
+  static const std::array<float, kMseSteps> factors = mse_factors();
+  search_group_lanes(grid, {grid.mse ? std::span<const float>(factors) : std::span<const float>()},
+                     w, columns, stride, scale, zero);
+}
+
+void search_group_lanes(const UniformGrid& grid, const RangeSearch& search, const float* w,
+                        std::int64_t columns, std::int64_t stride, float* scale, float* zero) {
   Ranges ranges;
   find_ranges(w, columns, stride, grid.symmetric, ranges);
   grid_of_ranges(grid, ranges, 1.0f, scale, zero);
-  if (grid.mse) search_ranges(grid, w, columns, stride, ranges, scale, zero);
+  search_ranges(grid, search, w, columns, stride, ranges, scale, zero);
 }
 
 }  // namespace bitgrid::cpu

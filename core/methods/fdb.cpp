@@ -1,14 +1,21 @@
 #include "core/methods/fdb.hpp"
 
+#include <algorithm>
+
 #include "core/methods/factor.hpp"
 #include "core/methods/grid.hpp"
 #include "core/methods/output_loss.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "core/methods/uniform_rows.hpp"
+#include "kernels/fdb_joint_scales.hpp"
 #include "kernels/fdb_rows.hpp"
 
 namespace bitgrid {
 namespace {
+
+std::int64_t whole(const Recipe& recipe, const std::string& key) {
+  return std::get<std::int64_t>(recipe.options.at(key));
+}
 
 FdbColumns recipe_columns(const Recipe& recipe, std::int64_t group) {
   FdbColumns columns;
@@ -17,19 +24,53 @@ FdbColumns recipe_columns(const Recipe& recipe, std::int64_t group) {
   columns.start = start == "absmax"  ? FdbStart::absmax
                   : start == "range" ? FdbStart::range
                                      : FdbStart::search;
-  columns.scale_steps = static_cast<int>(std::get<std::int64_t>(recipe.options.at("scale_steps")));
+  columns.scale_steps = static_cast<int>(whole(recipe, "scale_steps"));
   return columns;
 }
 
-// Rows [first, first + count) of w, dead columns already zero.
-void solve(const Place& place, const FdbColumns& columns, MatrixView<const float> w,
-           std::int64_t first, FdbRows& rows) {
-  Matrix<float> scale1(w.rows, rows.scales1.cols()), scale2(w.rows, rows.scales1.cols());
-  const std::span<double> loss(rows.loss.row(first), static_cast<std::size_t>(w.rows));
-  fdb_rows(place, columns, w, scale1.view(), scale2.view(), rows.codes.rows_from(first, w.rows),
-           loss);
-  store_scales(scale1.view(), rows.scales1.rows_from(first, w.rows), first);
-  store_scales(scale2.view(), rows.scales2.rows_from(first, w.rows), first);
+struct Solution {
+  Matrix<float> scale1, scale2;  // [rows, groups]
+  Matrix<std::uint8_t> codes;    // [rows, in]
+  std::vector<double> loss;      // [rows]
+};
+
+Solution round_once(const Place& place, const FdbColumns& columns, MatrixView<const float> w) {
+  const std::int64_t groups = w.cols / columns.group;
+  Solution s{Matrix<float>(w.rows, groups), Matrix<float>(w.rows, groups),
+             Matrix<std::uint8_t>(w.rows, w.cols),
+             std::vector<double>(static_cast<std::size_t>(w.rows))};
+  fdb_rows(place, columns, w, s.scale1.view(), s.scale2.view(), s.codes.view(), s.loss);
+  return s;
+}
+
+// Joint scales for the codes, then codes for the scales, and so on; each row keeps the better.
+void improve_jointly(const Place& place, FdbColumns columns, const FdbObjective& objective,
+                     std::int64_t rounds, MatrixView<const float> w, Solution& best) {
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    if (round > 0) {
+      columns.fit = false;
+      Solution next{best.scale1.clone(), best.scale2.clone(), Matrix<std::uint8_t>(w.rows, w.cols),
+                    best.loss};
+      fdb_rows(place, columns, w, next.scale1.view(), next.scale2.view(), next.codes.view(),
+               next.loss);
+      fdb_row_losses(place, objective, w, next.scale1.view(), next.scale2.view(), next.codes.view(),
+                     next.loss);
+      for (std::int64_t r = 0; r < w.rows; ++r)
+        if (next.loss[static_cast<std::size_t>(r)] < best.loss[static_cast<std::size_t>(r)])
+          std::copy_n(next.codes.row(r), w.cols, best.codes.row(r));
+    }
+    fdb_joint_scales(place, objective, w, best.codes.view(), best.scale1.view(), best.scale2.view(),
+                     best.loss);
+  }
+}
+
+// first: the first row's place among all rows.
+void keep(const Solution& s, std::int64_t first, FdbRows& rows) {
+  const std::int64_t count = s.codes.rows();
+  store_scales(s.scale1.view(), rows.scales1.rows_from(first, count), first);
+  store_scales(s.scale2.view(), rows.scales2.rows_from(first, count), first);
+  std::copy_n(s.codes.data(), s.codes.size(), rows.codes.row(first));
+  std::copy_n(s.loss.data(), count, rows.loss.row(first));
 }
 
 // One linear of each task, solved by solve_linear(task, rows, first, count).
@@ -50,12 +91,56 @@ std::vector<FdbRows> solve_all(const TapTask& task, TapWork& work,
   return all;
 }
 
-void rebuild_rows(const FdbRows& rows, std::int64_t group, std::int64_t first,
-                  MatrixView<float> w) {
-  for (std::int64_t r = 0; r < w.rows; ++r)
-    for (std::int64_t j = 0; j < w.cols; ++j)
-      w(r, j) = fdb_value(rows.codes(first + r, j), f16_to_f32(rows.scales1(first + r, j / group)),
-                          f16_to_f32(rows.scales2(first + r, j / group)));
+// What the rows of all linears behind a tap share.
+struct Feedback {
+  Factor factor;
+  const Matrix<float>& gram;
+  std::vector<float> energy;  // S_jj; nothing where S cannot be trusted
+  FdbObjective objective;     // group unset
+  bool feeds = false;
+};
+
+Feedback prepare(const Place& place, const Recipe& recipe, TapWork& work) {
+  Feedback f{shared_factor(place, work, {recipe.number("damp"), "none", recipe.group}),
+             shared_gram(work),
+             {},
+             {},
+             false};
+  f.feeds = f.factor.u.rows > 0 && recipe.flag("feedback");
+  double sum = 0;
+  for (std::int64_t j = 0; j < f.gram.rows() && !f.factor.fallback; ++j) {
+    f.energy.push_back(f.gram(j, j));
+    sum += static_cast<double>(f.gram(j, j));
+  }
+  f.objective.gram = f.gram.view();
+  f.objective.scale = 2.0 / static_cast<double>(std::max<std::int64_t>(work.tokens(), 1));
+  const auto live = f.gram.rows() - static_cast<std::int64_t>(f.factor.dead.size());
+  f.objective.damping = f.factor.damping * f.objective.scale * sum /
+                        static_cast<double>(std::max<std::int64_t>(live, 1));
+  return f;
+}
+
+void solve_with_statistics(const Place& place, const Feedback& f, const LinearTask& task,
+                           std::int64_t tokens, std::int64_t first, MatrixView<const float> w,
+                           FdbRows& rows) {
+  const Matrix<float> live = without_dead_columns(w, f.factor.dead);
+  FdbColumns columns = recipe_columns(task.recipe, group_size(task.recipe, w.cols));
+  columns.weights = f.energy;
+  if (f.feeds) columns.factor = f.factor.u;
+  Solution s = round_once(place, columns, live.view());
+  FdbObjective objective = f.objective;
+  objective.group = columns.group;
+  if (f.factor.u.rows > 0)
+    improve_jointly(place, columns, objective, whole(task.recipe, "joint_rounds"), live.view(), s);
+  if (!f.feeds) {
+    Matrix<float> q(w.rows, w.cols);
+    for (std::int64_t r = 0; r < w.rows; ++r)
+      for (std::int64_t j = 0; j < w.cols; ++j)
+        q(r, j) = fdb_value(s.codes(r, j), s.scale1(r, j / columns.group),
+                            s.scale2(r, j / columns.group));
+    measure_output_loss(place, w, q.view(), f.gram, tokens, s.loss);
+  }
+  keep(s, first, rows);
 }
 
 }  // namespace
@@ -100,8 +185,9 @@ std::vector<QuantizedLinear> round_fdb(const Place& place, const TapTask& task, 
       task, work, [&](const LinearTask& t, FdbRows& rows, std::int64_t first, std::int64_t count) {
         const MatrixView<const float> w = t.w.rows_from(first, count);
         check_weights(place, w, first);
-        solve(place, recipe_columns(t.recipe, group_size(t.recipe, w.cols)), w, first, rows);
-        for (std::int64_t r = first; r < first + count; ++r) rows.loss(r, 0) *= 2;  // ‖w − q‖²
+        Solution s = round_once(place, recipe_columns(t.recipe, group_size(t.recipe, w.cols)), w);
+        for (double& loss : s.loss) loss *= 2;  // ‖w − q‖²
+        keep(s, first, rows);
       });
   std::vector<QuantizedLinear> linears;
   for (std::size_t i = 0; i < all.size(); ++i)
@@ -111,31 +197,17 @@ std::vector<QuantizedLinear> round_fdb(const Place& place, const TapTask& task, 
 
 std::vector<QuantizedLinear> round_fdb_gptq(const Place& place, const TapTask& task,
                                             TapWork& work) {
-  const Recipe& recipe = task.recipe();
-  const Factor factor = shared_factor(place, work, {recipe.number("damp"), "none", recipe.group});
-  const Matrix<float>& gram = shared_gram(work);
-  std::vector<float> energy;  // S_jj; nothing where S cannot be trusted
-  for (std::int64_t j = 0; j < gram.rows() && !factor.fallback; ++j) energy.push_back(gram(j, j));
-  const bool feedback = factor.u.rows > 0 && recipe.flag("feedback");
+  const Feedback feedback = prepare(place, task.recipe(), work);
   const std::vector<FdbRows> all = solve_all(
       task, work, [&](const LinearTask& t, FdbRows& rows, std::int64_t first, std::int64_t count) {
         const MatrixView<const float> w = t.w.rows_from(first, count);
         check_weights(place, w, first);
-        const Matrix<float> live = without_dead_columns(w, factor.dead);
-        FdbColumns columns = recipe_columns(t.recipe, group_size(t.recipe, w.cols));
-        columns.weights = energy;
-        if (feedback) columns.factor = factor.u;
-        solve(place, columns, live.view(), first, rows);
-        if (feedback) return;
-        Matrix<float> q(count, w.cols);
-        rebuild_rows(rows, columns.group, first, q.view());
-        measure_output_loss(place, w, q.view(), gram, work.tokens(),
-                            {rows.loss.row(first), static_cast<std::size_t>(count)});
+        solve_with_statistics(place, feedback, t, work.tokens(), first, w, rows);
       });
   std::vector<QuantizedLinear> linears;
   for (std::size_t i = 0; i < all.size(); ++i) {
     linears.push_back(assemble_two_binary(task.linears[i], all[i]));
-    note_factor(factor, linears.back().diagnostics);
+    note_factor(feedback.factor, linears.back().diagnostics);
   }
   return linears;
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/methods/grid.hpp"
+#include "core/methods/mixed_width.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "kernels/error.hpp"
 #include "kernels/fdb_rows.hpp"
@@ -65,6 +66,7 @@ Matrix<float> rebuild_two_binary(const Place& place, const QuantizedLinear& line
 
 RebuildWeight find_format(const std::string& format) {
   if (format == "uniform") return rebuild_uniform;
+  if (format == "mixed-width") return rebuild_mixed_width;
   if (format == "two-binary") return rebuild_two_binary;
   return nullptr;
 }

@@ -9,6 +9,7 @@
 #include "core/methods/fdb_block.hpp"
 #include "core/methods/gptq.hpp"
 #include "core/methods/rtn.hpp"
+#include "core/methods/slim.hpp"
 #include "kernels/error.hpp"
 
 namespace bitgrid {
@@ -110,8 +111,14 @@ std::vector<Method> make_table() {
                   "where a group's scales start: the best of 82, or its largest weight or range");
   const OptionSpec fdb_steps =
       whole_option("scale_steps", 20, 0, 1000, "rounds of codes and best scales for them, at most");
-  const OptionSpec fdb_feedback =
-      flag_option("feedback", true, "feed each column's error into the others");
+  const std::vector<OptionSpec> fdb_gptq_options = {
+      fdb_start,
+      fdb_steps,
+      damp,
+      true_sequential,
+      inputs,
+      flag_option("feedback", true, "feed each column's error into the others"),
+      whole_option("joint_rounds", 0, 0, 10, "rounds of solving for all scales of a row together")};
   Method fp16;
   fp16.name = "fp16";
   fp16.kind = MethodKind::baseline;
@@ -136,24 +143,37 @@ std::vector<Method> make_table() {
       later("pb-llm", MethodKind::rounding, "PB-LLM",
             "it keeps salient weights in 8 bits and binarizes the rest"),
       later("billm", MethodKind::rounding, "BiLLM", "it binarizes weights, the salient ones twice"),
-      later("slim-llm", MethodKind::rounding, "SliM-LLM",
-            "it gives each group its own bit width by salience"),
+      with_bits(rounding("slim-llm", "SliM-LLM", {.gram = true}, round_slim,
+                         {damp, true_sequential, inputs,
+                          flag_option("sba", true, "search a bit width for each group of columns"),
+                          whole_option(
+                              "sba_stride", 0, 0, 1 << 20,
+                              "look at every so-manieth token; 0: 1, or 8 where groups are many"),
+                          word_option("divergence", "quantized", {"quantized", "original"},
+                                      "which outputs' softmax the divergence is taken from"),
+                          word_option("sqc", "power", {"power", "hessian", "none"},
+                                      "what the search of ranges minimizes: |w - q|^2.4 or errors "
+                                      "weighted by the inverse Hessian"),
+                          word_option("range", "narrow", {"narrow", "wide"},
+                                      "how far ranges are searched: 0.9 or 0.5 to 1.1"),
+                          number_option("salient_weight", 1, 0, 1000,
+                                        "what salient weights count in sqc = power")}),
+                2, 7),
       later("db-llm", MethodKind::rounding, "DB-LLM",
             "it splits 2-bit weights into two binary matrices"),
       with_bits(rounding("fdb", "FDB", {}, round_fdb, {fdb_start, fdb_steps}), 2, 2),
-      with_bits(rounding("fdb-gptq", "FDB + GPTQ", {.gram = true}, round_fdb_gptq,
-                         {fdb_start, fdb_steps, damp, true_sequential, inputs, fdb_feedback}),
-                2, 2),
-      with_tuning(
-          with_bits(rounding("fdb-block", "FDB, block-wise", {.gram = true}, round_fdb_gptq,
-                             {fdb_start, fdb_steps, damp, true_sequential, inputs, fdb_feedback}),
-                    2, 2),
-          tune_fdb_scales,
-          {whole_option("epochs", 8, 1, 1000, "how often tuning sees each calibration window"),
-           whole_option("batches", 16, 1, 1024,
-                        "steps per epoch; each takes every batches-th window"),
-           number_option("rate", 0.01, 0, 1,
-                         "of the first step, relative to a scale; falls to 0 along a cosine")}),
+      with_bits(
+          rounding("fdb-gptq", "FDB + GPTQ", {.gram = true}, round_fdb_gptq, fdb_gptq_options), 2,
+          2),
+      with_tuning(with_bits(rounding("fdb-block", "FDB, block-wise", {.gram = true}, round_fdb_gptq,
+                                     fdb_gptq_options),
+                            2, 2),
+                  tune_fdb_scales,
+                  {whole_option("epochs", 8, 1, 1000, "how often tuning sees each window"),
+                   whole_option("batches", 16, 1, 1024,
+                                "steps per epoch; each takes every batches-th window"),
+                   number_option("rate", 0.01, 0, 1,
+                                 "of tuning's first step, relative to a scale; falls to 0")}),
       later("fdb-dad", MethodKind::rounding, "FDB + DAD",
             "it is DB-LLM's two-binary format, distilled with deviation-aware loss"),
       later("qlora", MethodKind::rounding, "QLoRA",

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <ostream>
 
 #include "kernels/linear_backward.hpp"
 #include "tests/oracle/finite_differences.hpp"
@@ -20,6 +21,9 @@ constexpr double kTheta = 1e4;
 struct Shape {
   std::int64_t tokens, heads, kv_heads;
 };
+void PrintTo(const Shape& s, std::ostream* out) {
+  *out << s.tokens << " tokens, heads " << s.heads << "/" << s.kv_heads;
+}
 
 LlamaConfig small_config(const Shape& shape) {
   LlamaConfig config;
