@@ -216,6 +216,21 @@ TEST_F(BlockTest, ReportedLossesAreThoseOfTheStoredWeights) {
   EXPECT_EQ(sums, 10 * 2 + 2);
 }
 
+// Where fp16 is coarse the loss is that of the scales as they are stored: v's are subnormal, some
+// five steps of 2^-24, and o brings its outputs back to where they matter.
+TEST_F(BlockTest, TheLossIsTakenBehindRounding) {
+  const auto scale = [&](Linear linear, float factor) {
+    for (std::int64_t i = 0; i < layer[linear].size(); ++i) layer[linear].data()[i] *= factor;
+  };
+  scale(Linear::v, 0x1p-20f);
+  scale(Linear::o, 0x1p15f);
+  scale(Linear::down, 0x1p-5f);
+  round_all();
+  const TunedLayer tuned = tune(recipe(30, 1, 0.03));
+  ASSERT_EQ(tuned.linears.size(), stored.size());
+  EXPECT_NEAR(loss_at(tuned, 1), oracle_loss(tuned.linears), 1e-4 * loss_at(tuned, 1));
+}
+
 // What can be represented is found again from scales that are a little off.
 TEST_F(BlockTest, FindsScalesThatGiveTheLayerItself) {
   round_all();
