@@ -7,6 +7,7 @@
 #include "core/methods/grid.hpp"
 #include "core/methods/registry.hpp"
 #include "core/model/cost.hpp"
+#include "core/tuning/layer_gradient.hpp"
 #include "kernels/pack_codes.hpp"
 #include "kernels/shard_tree.hpp"
 
@@ -117,19 +118,25 @@ std::int64_t statistics_bytes(std::int64_t in, std::int64_t shards) {
   return std::max(summing, factoring);
 }
 
+// Tuning keeps the windows at a layer's input, behind the original layer, and on their walk.
+constexpr std::int64_t kTuningStates = 3;
+
 RankMemory rank_memory(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
                        std::span<const EvaluationSize> evaluation) {
   const auto& c = sweep.calibration;
   const bool calibrates = std::any_of(sweep.cells.begin(), sweep.cells.end(),
                                       [](const Recipe& r) { return recipe_needs(r).any(); });
+  const bool tunes = std::any_of(sweep.cells.begin(), sweep.cells.end(),
+                                 [](const Recipe& r) { return recipe_tuning(r) != nullptr; });
   RankMemory memory;
   const MemoryBytes calibration = memory_bytes(config, c.length);
-  memory.weights = 2 * calibration.layer;
+  memory.weights = (tunes ? 4 : 2) * calibration.layer;  // before rounding, and being tuned
   for (int replica = 0; replica < world.replicas; ++replica) {
     const auto windows = [&](std::int64_t count) {
       return replica_windows(count, c.shards, world.replicas, replica).count;
     };
     std::int64_t hidden = calibrates ? windows(c.windows) * calibration.window_hidden : 0;
+    if (tunes) hidden *= kTuningStates;
     for (const auto& set : evaluation)
       hidden += windows(set.windows) * memory_bytes(config, set.length).window_hidden;
     memory.hidden = std::max(memory.hidden, hidden);
@@ -143,6 +150,7 @@ RankMemory rank_memory(const Sweep& sweep, const LlamaConfig& config, const Plan
           std::max(memory.statistics, statistics_bytes(tap_size(config, tap), shards));
   }
   std::int64_t scratch = calibrates ? calibration.window_scratch : 0;
+  if (tunes) scratch = std::max(scratch, layer_trace_bytes(config, c.length));
   for (const auto& set : evaluation) {
     const std::int64_t logits =
         4 * std::min(kLogitTokens, set.length) * (config.vocab_size + config.hidden_size);

@@ -99,6 +99,12 @@ class Backward {
 
 }  // namespace
 
+std::int64_t layer_trace_bytes(const LlamaConfig& config, std::int64_t tokens) {
+  const std::int64_t widths = 5 * config.hidden_size + 4 * config.query_size() +
+                              4 * config.kv_size() + 5 * config.intermediate_size;
+  return static_cast<std::int64_t>(sizeof(float)) * tokens * widths;
+}
+
 void traced_forward(const Place& place, const LlamaConfig& config, const LayerWeights& weights,
                     const RopeTable& table, MatrixView<const float> x, MatrixView<float> y,
                     LayerTrace& t) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 
 #include "core/model/linear.hpp"
@@ -11,8 +12,7 @@
 namespace bitgrid {
 
 // What a decoder layer computed of one window, as its backward pass needs it, and buffers of that
-// pass. One per thread; grows on demand. Of a window of T tokens it keeps about
-// T · (4 · hidden + 4 · query_size + 4 · kv_size + 4 · intermediate) floats.
+// pass. One per thread; grows on demand.
 struct LayerTrace {
   Matrix<float> attention_input;  // [tokens, hidden]
   Matrix<float> q, k;             // rotated
@@ -24,6 +24,7 @@ struct LayerTrace {
   Matrix<float> hidden;     // [tokens, intermediate], the input of down
   Matrix<float> dmiddle, dinput, dheads, dq, dk, dv, dgate, dup;
 };
+std::int64_t layer_trace_bytes(const LlamaConfig& config, std::int64_t tokens);
 
 // y = layer(x), the same bytes as layer_forward.  x, y [tokens, hidden]
 void traced_forward(const Place& place, const LlamaConfig& config, const LayerWeights& weights,

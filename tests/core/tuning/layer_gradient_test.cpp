@@ -149,6 +149,18 @@ TEST_P(LayerGradient, WeightsMatchFiniteDifferences) {
   }
 }
 
+TEST_P(LayerGradient, TracesAreAsLargeAsTheyAreSaidToBe) {
+  LayerTrace t;
+  layer.forward(place, t);
+  layer.backward(place, t);
+  std::int64_t bytes = 0;
+  for (const Matrix<float>* m :
+       {&t.attention_input, &t.q, &t.k, &t.v, &t.heads, &t.middle, &t.mlp_input, &t.gate, &t.up,
+        &t.hidden, &t.dmiddle, &t.dinput, &t.dheads, &t.dq, &t.dk, &t.dv, &t.dgate, &t.dup})
+    bytes += 4 * m->size();
+  EXPECT_EQ(bytes, layer_trace_bytes(layer.config, layer.shape.tokens));
+}
+
 TEST_P(LayerGradient, InputMatchesFiniteDifferences) {
   LayerTrace trace;
   layer.forward(place, trace);
