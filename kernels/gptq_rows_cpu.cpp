@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/feedback_tile.hpp"
 #include "kernels/gptq_rows.hpp"
 #include "kernels/grid_lanes.hpp"
 #include "kernels/multiversion.hpp"
@@ -11,26 +12,10 @@
 namespace bitgrid::cpu {
 namespace {
 
-constexpr std::int64_t kTile = kGptqTileRows;
-static_assert(kTile % kLanes == 0);
+constexpr std::int64_t kTile = kTileStride;
 // Rows that are transposed together: 16 floats are a cache line, and 16 rows of a weight stay in
 // the cache while their columns are picked in any order.
 constexpr std::int64_t kChunk = 16;
-
-// w[l] −= Σ_p e[p][l]·u[p] for p in [first, last), one after the other: cutting the range changes
-// no bit.
-inline void feed_back(const float* e, const float* u, std::int64_t first, std::int64_t last,
-                      float* w) {
-  std::int64_t p = first;
-  for (; p + 4 <= last; p += 4) {
-    const float* e0 = e + p * kTile;
-    const float *e1 = e0 + kTile, *e2 = e1 + kTile, *e3 = e2 + kTile;
-    for (int l = 0; l < kLanes; ++l)
-      w[l] = (((w[l] - e0[l] * u[p]) - e1[l] * u[p + 1]) - e2[l] * u[p + 2]) - e3[l] * u[p + 3];
-  }
-  for (; p < last; ++p)
-    for (int l = 0; l < kLanes; ++l) w[l] -= e[p * kTile + l] * u[p];
-}
 
 // Everything below works on kLanes rows: pointers are to the first lane, consecutive columns are
 // kTile floats apart.
@@ -47,7 +32,7 @@ struct BlockLanes {
 BITGRID_MULTIVERSION
 void catch_up(const BlockLanes& b, std::int64_t done, std::int64_t first, std::int64_t last) {
   for (std::int64_t j = first; j < last; ++j)
-    feed_back(b.e, b.factor_columns + j * b.block, 0, done, b.w + j * kTile);
+    feed_back_lanes(b.e, b.factor_columns + j * b.block, 0, done, b.w + j * kTile);
 }
 
 // Rounds the block's columns [first, last), which have been fed the errors of [0, fed). scale and
@@ -61,7 +46,7 @@ void round_columns(const BlockLanes& b, std::int64_t fed, std::int64_t first, st
     float* w = b.w + j * kTile;
     float* e = b.e + j * kTile;
     std::uint8_t* code = b.code + j * kTile;
-    feed_back(b.e, u, fed, j, w);
+    feed_back_lanes(b.e, u, fed, j, w);
     const float* s = scale + group_of[j] * kTile;
     const float* z = zero + group_of[j] * kTile;
     const float diagonal = u[j];

@@ -136,7 +136,7 @@ TEST(Fdb, ServesDeadColumnsAndInputsThatSayNothing) {
   indefinite.tokens = 1;
   indefinite.gram = Matrix<double>(24, 24);
   for (std::int64_t i = 0; i < 24; ++i)
-    for (std::int64_t j = 0; j < 24; ++j) indefinite.gram(i, j) = i == j ? 1 : 50;
+    for (std::int64_t j = 0; j < 24; ++j) indefinite.gram(i, j) = i == j ? 1 + i : 50;
   const Place place = cpu_place(1);
   SoloTapWork work(place, std::move(indefinite));
   const RoundedLinear fallback = round_linear(place, recipe, w.view(), work);
