@@ -12,7 +12,8 @@
 namespace bitgrid::cpu {
 namespace {
 
-constexpr std::int64_t kTile = kTileStride;
+constexpr std::int64_t kTile = kGptqTileRows;
+static_assert(kTile % kLanes == 0);
 // Rows that are transposed together: 16 floats are a cache line, and 16 rows of a weight stay in
 // the cache while their columns are picked in any order.
 constexpr std::int64_t kChunk = 16;

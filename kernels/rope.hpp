@@ -15,13 +15,21 @@ namespace bitgrid {
 void rope(const Place& place, MatrixView<float> x, std::int64_t head_size,
           MatrixView<const float> cos, MatrixView<const float> sin);
 
+// The rotation back, in place: what takes the gradient of rotated heads to that of the heads.
+void rope_backward(const Place& place, MatrixView<float> x, std::int64_t head_size,
+                   MatrixView<const float> cos, MatrixView<const float> sin);
+
 namespace cpu {
 void rope(const Place& place, MatrixView<float> x, std::int64_t head_size,
           MatrixView<const float> cos, MatrixView<const float> sin);
-}
+void rope_backward(const Place& place, MatrixView<float> x, std::int64_t head_size,
+                   MatrixView<const float> cos, MatrixView<const float> sin);
+}  // namespace cpu
 namespace cuda {
 void rope(void* stream, MatrixView<float> x, std::int64_t head_size, MatrixView<const float> cos,
           MatrixView<const float> sin);
-}
+void rope_backward(void* stream, MatrixView<float> x, std::int64_t head_size,
+                   MatrixView<const float> cos, MatrixView<const float> sin);
+}  // namespace cuda
 
 }  // namespace bitgrid

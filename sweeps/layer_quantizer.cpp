@@ -6,6 +6,7 @@
 #include "kernels/error.hpp"
 #include "sweeps/calibration_walk.hpp"
 #include "sweeps/layer_source.hpp"
+#include "sweeps/layer_tuner.hpp"
 
 namespace bitgrid {
 namespace {
@@ -49,8 +50,9 @@ class CellLayer {
   }
   // Whether further walks start at the layer's input again.
   bool walks_again() const {
-    return transforms_.size() > 1 || (transforms() && needs_.rounding.any());
+    return transforms_.size() > 1 || (transforms() && needs_.rounding.any()) || tunes();
   }
+  bool tunes() const { return recipe_tuning(*member_.recipe) != nullptr; }
 
   void start_transform(const LayerWeights& weights) {
     run_together(rank_.replicas, [&] {
@@ -146,16 +148,76 @@ class CellLayer {
     }
   }
 
+  // What tuning left of the rounded linears, measured again on a walk through `through`.
+  //   before: the layer as it was before rounding
+  void walk_and_measure(const LayerWeights& through, const LayerWeights& before,
+                        WindowStates& states, bool finish) {
+    CalibrationWalk walk(rank_, layer_, through, states, *member_.seconds);
+    for (const Tap tap : kTaps) {
+      TapInputs inputs = walk.go_to(tap, needs_.rounding);
+      const TapTask task = task_at(rank_, *member_.recipe, layer_, tap, before);
+      std::vector<MatrixView<const float>> weights;
+      std::vector<LinearDiagnostics*> diagnostics;
+      for (const LinearTask& linear : task.linears) {
+        weights.push_back(member_.weights[linear.linear].view());
+        diagnostics.push_back(
+            &member_.linears[static_cast<std::size_t>(linear.linear)].diagnostics);
+      }
+      run_together(rank_.replicas, [&] {
+        RankTapWork work(inputs, *member_.seconds);
+        with_context(tap_text(tap),
+                     [&] { measure_again(rank_.place, task, work, weights, diagnostics); });
+      });
+    }
+    if (finish) walk.finish();
+  }
+
+  // Rounds, then tunes; the windows end up behind the tuned layer.
+  void round_and_tune(WindowStates& calibration, bool last_use) {
+    const LayerWeights before = clone_layer(member_.weights);
+    const bool sequential = is_sequential(*member_.recipe);
+    WindowStates states = clone(calibration);
+    if (sequential)
+      walk_and_round(states, false);
+    else
+      walk_then_round(std::move(states));
+    if (!sequential)
+      tune_apart(before, calibration);
+    else if (tune_layer(rank_, layer_, member_, before, calibration))
+      return walk_and_measure(member_.weights, before, calibration, !last_use);
+    if (!last_use) pass(calibration);
+  }
+
+  // Calibration windows through the layer as it stands.
+  void pass(WindowStates& calibration) {
+    const Stopwatch watch((*member_.seconds)["forward"]);
+    agree_or_throw(rank_.replicas, dist::attempt([&] {
+                     forward_layer(rank_, member_.weights, calibration, "calibration");
+                   }));
+  }
+
   // Everything behind the walk that was shared.
-  void finish_alone(const WindowStates* input) {
-    if (!transforms()) return apply_arrays();
+  //   original: the layer through which it went
+  void finish_alone(const LayerWeights& original, WindowStates* input) {
+    if (!transforms()) {
+      apply_arrays();
+      if (tunes()) tune_apart(original, *input);
+      return;
+    }
     finish_transform();
     if (input != nullptr) walk_transforms(*input);
     apply_arrays();
-    if (needs_.rounding.any())
-      walk_then_round(clone(*input));
-    else
-      round_without_inputs();
+    if (!needs_.rounding.any()) return round_without_inputs();
+    const LayerWeights before = tunes() ? clone_layer(member_.weights) : LayerWeights();
+    walk_then_round(clone(*input));
+    if (tunes()) tune_apart(before, *input);
+  }
+
+  // Tunes a layer whose windows come from the layer as it was.
+  void tune_apart(const LayerWeights& before, WindowStates& input) {
+    if (!tune_layer(rank_, layer_, member_, before, input)) return;
+    WindowStates states = clone(input);
+    walk_and_measure(before, before, states, false);
   }
 
   bool rounds_from_statistics() const { return needs_.rounding.any(); }
@@ -183,21 +245,18 @@ void alone(CellLayer& cell, const Fn& fn) {
 }
 
 // Quantized layers before this one: the windows are this cell's own.
-void quantize_in_sequence(RankContext& rank, LayerWeights& weights, CellLayer& cell,
-                          WindowStates& calibration, bool last_use) {
+void quantize_in_sequence(LayerWeights& weights, CellLayer& cell, WindowStates& calibration,
+                          bool last_use) {
   cell.member().weights = std::move(weights);
   cell.walk_transforms(calibration);
   cell.apply_arrays();
+  if (cell.tunes()) return cell.round_and_tune(calibration, last_use);
   if (is_sequential(*cell.member().recipe)) {
     cell.walk_and_round(calibration, !last_use);
     return;
   }
   cell.walk_then_round(clone(calibration));
-  if (last_use) return;
-  const Stopwatch watch((*cell.member().seconds)["forward"]);
-  agree_or_throw(rank.replicas, dist::attempt([&] {
-                   forward_layer(rank, cell.member().weights, calibration, "calibration");
-                 }));
+  if (!last_use) cell.pass(calibration);
 }
 
 // One walk through the unquantized layer for all cells.
@@ -232,7 +291,7 @@ void quantize_from_shared_walk(RankContext& rank, std::int64_t layer, const Laye
   for (CellLayer& cell : cells) {
     for (const auto& [term, seconds] : shared)
       (*cell.member().seconds)[term] += seconds / static_cast<double>(cells.size());
-    alone(cell, [&] { cell.finish_alone(input ? &*input : nullptr); });
+    alone(cell, [&] { cell.finish_alone(weights, input ? &*input : nullptr); });
   }
 }
 
@@ -256,7 +315,7 @@ void quantize_layer(RankContext& rank, std::int64_t layer, LayerWeights& weights
     if (members.size() == 1 && members.front().failure) throw AgreedFailure{*members[0].failure};
   } else {
     BITGRID_ASSERT(cells.size() == 1);
-    quantize_in_sequence(rank, weights, cells.front(), *calibration, last_use);
+    quantize_in_sequence(weights, cells.front(), *calibration, last_use);
   }
 }
 

@@ -9,6 +9,7 @@
 #include "core/methods/incoherent_format.hpp"
 #include "core/methods/registry.hpp"
 #include "core/model/cost.hpp"
+#include "core/tuning/layer_gradient.hpp"
 #include "kernels/pack_codes.hpp"
 #include "kernels/shard_tree.hpp"
 #include "sweeps/jobs.hpp"
@@ -80,6 +81,11 @@ CellFlops cell_layer_flops(const Recipe& recipe, const LlamaConfig& config,
   const auto sequential = recipe.options.find("true_sequential");
   const bool twice = sequential != recipe.options.end() && sequential->second == OptionValue(false);
   flops.forward += layer.forward() * (twice ? 2 : 1);
+  // Tuning: targets, losses before and after, and a walk to measure again; forward and backward,
+  // which costs two of them, in every epoch.
+  if (recipe_tuning(recipe) != nullptr)
+    flops.forward +=
+        layer.forward() * (4 + 3 * real(std::get<std::int64_t>(recipe.options.at("epochs"))));
   for (const Tap tap : kTaps) {
     flops.statistics += layer.gram[at(tap)];
     flops.factorization += layer.factorization[at(tap)];
@@ -124,6 +130,9 @@ std::int64_t statistics_bytes(std::int64_t in, std::int64_t shards) {
   return std::max(summing, factoring);
 }
 
+// Tuning keeps the windows at a layer's input, behind the original layer, and on their walk.
+constexpr std::int64_t kTuningStates = 3;
+
 // Cells that share walks, statistics and factors where they go through the layers together.
 bool can_share(const Recipe& recipe) {
   return recipe_needs(recipe).any() && recipe_full_inputs(recipe);
@@ -139,17 +148,22 @@ RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWo
   const auto& c = sweep.calibration;
   const bool calibrates = std::any_of(sweep.cells.begin(), sweep.cells.end(),
                                       [](const Recipe& r) { return uses_calibration(r); });
+  const bool tunes = std::any_of(sweep.cells.begin(), sweep.cells.end(),
+                                 [](const Recipe& r) { return recipe_tuning(r) != nullptr; });
   RankMemory memory;
   memory.keeps_widest_tap = choice.keeps_widest_tap;
   memory.shared_cells = choice.shared_cells;
   const MemoryBytes calibration = memory_bytes(config, c.length);
-  // Cells that go together have a quantized layer each.
-  memory.weights = (choice.shared_cells > 1 ? 2 + choice.shared_cells : 2) * calibration.layer;
+  // Cells that go together have a quantized layer each; tuning has the layer before rounding, and
+  // the one that is being tuned.
+  memory.weights = ((choice.shared_cells > 1 ? 2 + choice.shared_cells : 2) + (tunes ? 2 : 0)) *
+                   calibration.layer;
   for (int replica = 0; replica < world.replicas; ++replica) {
     const auto windows = [&](std::int64_t count) {
       return replica_windows(count, c.shards, world.replicas, replica).count;
     };
     std::int64_t hidden = calibrates ? windows(c.windows) * calibration.window_hidden : 0;
+    if (tunes) hidden *= kTuningStates;
     for (const auto& set : evaluation)
       hidden += choice.shared_cells * windows(set.windows) *
                 memory_bytes(config, set.length).window_hidden;
@@ -170,6 +184,7 @@ RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWo
           std::max(memory.statistics, statistics_bytes(tap_size(config, tap), shards));
   }
   std::int64_t scratch = calibrates ? calibration.window_scratch : 0;
+  if (tunes) scratch = std::max(scratch, layer_trace_bytes(config, c.length));
   for (const auto& set : evaluation) {
     const std::int64_t logits =
         4 * std::min(kLogitTokens, set.length) * (config.vocab_size + config.hidden_size);

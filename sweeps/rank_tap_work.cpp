@@ -161,8 +161,7 @@ TapInputs::TapInputs(RankContext& context, std::int64_t of_layer, Tap at,
   const std::vector<float> ranges = reduce_max(rank.replicas, std::move(partials.ranges));
   const bool here = rank.replicas.rank() == owner;
   if (here)
-    statistics =
-        unpack_statistics(rank.place, layout, needs, in, sums, std::move(abs_max), ranges);
+    statistics = unpack_statistics(rank.place, layout, needs, in, sums, std::move(abs_max), ranges);
   else
     statistics.abs_max = std::move(abs_max);
   if (needs.channels) {
@@ -186,33 +185,39 @@ const Shared& RankTapWork::once(const std::string& key,
   return *in_.shared.emplace(key, std::move(made)).first->second;
 }
 
+std::vector<double> sum_own_windows(RankContext& rank, const CalibrationLayout& layout,
+                                    std::int64_t size, const std::string& where,
+                                    const AddWindow& add) {
+  const std::int64_t first = rank.own_windows(layout.windows).first;
+  const auto shard_sum = [&](ShardRange windows) {
+    Matrix<double> sums(1, size);
+    sums.fill(0);
+    for (std::int64_t w = windows.first; w < windows.end(); ++w)
+      add(w, w - first, {sums.data(), static_cast<std::size_t>(sums.size())});
+    return sums;
+  };
+  std::vector<ShardPartial> partials;
+  agree_or_throw(rank.replicas, dist::attempt([&] {
+                   partials = with_context(where, [&] {
+                     return sum_shards(rank.place, layout, rank.own_shards(), true, shard_sum);
+                   });
+                 }));
+  constexpr int kRoot = 0;
+  std::vector<double> total = reduce(rank.replicas, layout.shards, partials, size, kRoot);
+  total.resize(static_cast<std::size_t>(size));
+  if (rank.replicas.size() > 1) broadcast_values(rank.replicas, total.data(), size, kRoot);
+  return total;
+}
+
 std::vector<double> RankTapWork::sum_windows(
     std::int64_t size, const std::function<void(std::int64_t window, MatrixView<const float> x,
                                                 std::span<double> sums)>& add) {
   const Stopwatch watch(seconds_["search"]);
-  RankContext& rank = in_.rank;
   BITGRID_ASSERT(in_.window_tap != nullptr);
-  const std::int64_t first = rank.own_windows(in_.layout.windows).first;
-  std::vector<ShardPartial> partials;
-  agree_or_throw(rank.replicas, dist::attempt([&] {
-                   const auto where = tap_text(in_.tap);
-                   partials = with_context(where, [&] {
-                     return sum_shards(
-                         rank.place, in_.layout, rank.own_shards(), true, [&](ShardRange windows) {
-                           Matrix<double> sums(1, size);
-                           sums.fill(0);
-                           for (std::int64_t w = windows.first; w < windows.end(); ++w)
-                             add(w, in_.window_tap(w - first),
-                                 {sums.data(), static_cast<std::size_t>(sums.size())});
-                           return sums;
+  return sum_own_windows(in_.rank, in_.layout, size, tap_text(in_.tap),
+                         [&](std::int64_t window, std::int64_t i, std::span<double> sums) {
+                           add(window, in_.window_tap(i), sums);
                          });
-                   });
-                 }));
-  constexpr int kRoot = 0;
-  std::vector<double> total = reduce(rank.replicas, in_.layout.shards, partials, size, kRoot);
-  total.resize(static_cast<std::size_t>(size));
-  if (rank.replicas.size() > 1) broadcast_values(rank.replicas, total.data(), size, kRoot);
-  return total;
 }
 
 void RankTapWork::solve_rows(std::span<RowBlock> blocks) {

@@ -39,6 +39,14 @@ class TapInputs {
   std::map<std::string, std::unique_ptr<Shared>> shared;
 };
 
+// Σ over the calibration windows, as TapWork and LayerWork promise it, of what `add` makes of this
+// rank's i-th own window, which is window number `window` of all. Collective; `where` leads what a
+// failure says.
+using AddWindow = std::function<void(std::int64_t window, std::int64_t i, std::span<double> sums)>;
+std::vector<double> sum_own_windows(RankContext& rank, const CalibrationLayout& layout,
+                                    std::int64_t size, const std::string& where,
+                                    const AddWindow& add);
+
 // Work of one cell on such inputs, spread over the stage's replicas and their threads. Seconds go
 // to the cell's terms.
 class RankTapWork : public TapWork {

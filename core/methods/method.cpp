@@ -55,26 +55,32 @@ void measure_rows(const Place& place, MatrixView<const float> w, MatrixView<cons
   }
 }
 
+double total(const Matrix<double>& errors, ErrorColumn column) {
+  double sum = 0;
+  for (std::int64_t r = 0; r < errors.rows(); ++r) sum += errors(r, column);
+  return sum;
+}
+
 double ratio(const Matrix<double>& errors, ErrorColumn part, ErrorColumn whole) {
-  double a = 0, b = 0;
-  for (std::int64_t r = 0; r < errors.rows(); ++r) {
-    a += errors(r, part);
-    b += errors(r, whole);
-  }
+  const double a = total(errors, part), b = total(errors, whole);
   return b > 0 ? a / b : a == 0 ? 0 : a / b;
 }
 
-void measure_errors(const Place& place, const TapTask& task, TapWork& work,
-                    std::vector<RoundedLinear>& rounded) {
+// [rows, kErrorColumns] of each linear of the task, from the weight that stands for it.
+std::vector<Matrix<double>> measure_errors(const Place& place, const TapTask& task, TapWork& work,
+                                           std::span<const MatrixView<const float>> weights,
+                                           std::span<LinearDiagnostics* const> diagnostics) {
+  BITGRID_ASSERT(weights.size() == task.linears.size() &&
+                 diagnostics.size() == task.linears.size());
   const bool known = task.gram_is_known || recipe_needs(task.recipe()).rounding.gram;
   const Matrix<float>* gram = known ? &shared_gram(work) : nullptr;
   std::vector<Matrix<double>> errors;
-  errors.reserve(rounded.size());
+  errors.reserve(weights.size());
   std::vector<RowBlock> blocks;
-  for (std::size_t i = 0; i < rounded.size(); ++i) {
+  for (std::size_t i = 0; i < weights.size(); ++i) {
     Matrix<double>& rows = errors.emplace_back(task.linears[i].w.rows, kErrorColumns);
     const MatrixView<const float> w = task.linears[i].w;
-    const MatrixView<const float> q = rounded[i].weight.view();
+    const MatrixView<const float> q = weights[i];
     const auto solve = [&place, &rows, w, q, gram](std::int64_t first, std::int64_t count) {
       measure_rows(place, w.rows_from(first, count), q.rows_from(first, count), gram,
                    rows.rows_from(first, count));
@@ -82,11 +88,11 @@ void measure_errors(const Place& place, const TapTask& task, TapWork& work,
     blocks.push_back({w.rows, {RowPlane::of(rows)}, solve});
   }
   work.solve_rows(blocks);
-  for (std::size_t i = 0; i < rounded.size(); ++i) {
-    LinearDiagnostics& diagnostics = rounded[i].stored.diagnostics;
-    diagnostics.relative_weight_error = ratio(errors[i], kWeightError, kWeightNorm);
-    diagnostics.relative_output_error = ratio(errors[i], kOutputError, kOutputNorm);
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    diagnostics[i]->relative_weight_error = ratio(errors[i], kWeightError, kWeightNorm);
+    diagnostics[i]->relative_output_error = ratio(errors[i], kOutputError, kOutputNorm);
   }
+  return errors;
 }
 
 const StoredArray* find(const std::vector<StoredArray>& arrays, const std::string& name) {
@@ -134,8 +140,24 @@ std::vector<RoundedLinear> round_tap(const Place& place, const TapTask& task, Ta
     r.weight = rebuild_weight(place, r.stored);
   }
   BITGRID_ASSERT(rounded.size() == task.linears.size());
-  measure_errors(place, task, work, rounded);
+  std::vector<MatrixView<const float>> weights;
+  std::vector<LinearDiagnostics*> diagnostics;
+  for (RoundedLinear& r : rounded) {
+    weights.push_back(r.weight.view());
+    diagnostics.push_back(&r.stored.diagnostics);
+  }
+  measure_errors(place, task, work, weights, diagnostics);
   return rounded;
+}
+
+void measure_again(const Place& place, const TapTask& task, TapWork& work,
+                   std::span<const MatrixView<const float>> weights,
+                   std::span<LinearDiagnostics* const> diagnostics) {
+  const std::vector<Matrix<double>> errors =
+      measure_errors(place, task, work, weights, diagnostics);
+  const auto tokens = static_cast<double>(std::max<std::int64_t>(work.tokens(), 1));
+  for (std::size_t i = 0; i < errors.size(); ++i)
+    diagnostics[i]->loss = total(errors[i], kOutputError) / tokens;
 }
 
 void apply_layer_arrays(const Recipe& recipe, const std::vector<StoredArray>& arrays,

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "core/methods/layer_work.hpp"
 #include "core/methods/quantized_linear.hpp"
 #include "core/methods/recipe.hpp"
 #include "core/methods/tap_work.hpp"
@@ -36,14 +38,14 @@ struct TapTask {
 // measured for all methods alike afterwards.
 using RoundTap = std::vector<QuantizedLinear> (*)(const Place&, const TapTask&, TapWork&);
 
-// A layer that a transform looks at.
+// A layer that a transform or a tuning looks at.
 struct LayerTask {
   std::int64_t layer = 0;
   std::uint64_t seed = 0;
   const Recipe& recipe;
   const LlamaConfig& config;
   const RopeTable& rope;
-  const LayerWeights& weights;  // as the layer is before this transform
+  const LayerWeights& weights;  // as the layer is before this transform or tuning
 };
 
 // A layer as a transform leaves it: the same function of its input in exact arithmetic, and what is
@@ -63,6 +65,16 @@ class Transform {
 };
 using StartTransform = std::unique_ptr<Transform> (*)(const LayerTask&);
 
+// A layer as a tuning leaves it.
+struct TunedLayer {
+  std::vector<QuantizedLinear> linears;  // in the order of kLinears; empty: nothing got better
+  std::vector<StoredArray> arrays;       // of the layer itself, beside those that it has
+};
+// Looks at a layer as a whole once all its linears are rounded, and changes what is stored of them.
+// Errors and losses of the linears are measured again afterwards.
+using TuneLayer = TunedLayer (*)(const Place&, const LayerTask&,
+                                 std::span<const QuantizedLinear> linears, LayerWork&);
+
 // A linear as quantized, and the weight that stands for it from now on.
 struct RoundedLinear {
   QuantizedLinear stored;
@@ -71,6 +83,14 @@ struct RoundedLinear {
 
 // Rounds the linears of one tap by their recipe's last method and measures the errors.
 std::vector<RoundedLinear> round_tap(const Place& place, const TapTask& task, TapWork& work);
+
+// The diagnostics of linears whose weights have changed after rounding: both relative errors, and
+// as loss ½·(w − q)H(w − q)ᵀ over all rows, H = 2S/N, the objective of the column loops without
+// damping.
+//   weights: what stands for the task's linears now    work: with the Gram matrix
+void measure_again(const Place& place, const TapTask& task, TapWork& work,
+                   std::span<const MatrixView<const float>> weights,
+                   std::span<LinearDiagnostics* const> diagnostics);
 
 // Layer arrays by which a stored layer differs from the checkpoint's, beside its linears.
 //   "input_layernorm.weight", "post_attention_layernorm.weight"  [hidden] bf16

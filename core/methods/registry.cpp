@@ -10,6 +10,7 @@
 #include "core/methods/billm.hpp"
 #include "core/methods/billm_linear.hpp"
 #include "core/methods/fdb.hpp"
+#include "core/methods/fdb_block.hpp"
 #include "core/methods/gptq.hpp"
 #include "core/methods/mixed_precision.hpp"
 #include "core/methods/pb_llm.hpp"
@@ -185,6 +186,12 @@ Method transform(std::string_view name, std::string_view title, StatisticsNeeds 
   return m;
 }
 
+Method with_tuning(Method method, TuneLayer tune, std::vector<OptionSpec> options) {
+  method.tune = tune;
+  for (OptionSpec& option : options) method.options.push_back(std::move(option));
+  return method;
+}
+
 Method later(std::string_view name, MethodKind kind, std::string_view title,
              std::string_view sentence) {
   Method m;
@@ -258,6 +265,14 @@ std::vector<Method> make_table() {
                   "where a group's scales start: the best of 82, or its largest weight or range");
   const OptionSpec fdb_steps =
       whole_option("scale_steps", 20, 0, 1000, "rounds of codes and best scales for them, at most");
+  const std::vector<OptionSpec> fdb_gptq_options = {
+      fdb_start,
+      fdb_steps,
+      damp,
+      true_sequential,
+      inputs,
+      flag_option("feedback", true, "feed each column's error into the others"),
+      whole_option("joint_rounds", 0, 0, 10, "rounds of solving for all scales of a row together")};
   Method fp16;
   fp16.name = "fp16";
   fp16.kind = MethodKind::baseline;
@@ -310,14 +325,18 @@ std::vector<Method> make_table() {
       later("db-llm", MethodKind::rounding, "DB-LLM",
             "it splits 2-bit weights into two binary matrices"),
       with_bits(rounding("fdb", "FDB", {}, round_fdb, {fdb_start, fdb_steps}), 2, 2),
-      with_bits(rounding("fdb-gptq", "FDB + GPTQ", {.gram = true}, round_fdb_gptq,
-                         {fdb_start, fdb_steps, damp, true_sequential, inputs,
-                          flag_option("feedback", true, "feed each column's error into the others"),
-                          whole_option("joint_rounds", 0, 0, 10,
-                                       "rounds of solving for all scales of a row together")}),
-                2, 2),
-      later("fdb-block", MethodKind::rounding, "FDB, block-wise",
-            "it is DB-LLM's two-binary format, tuned layer by layer"),
+      with_bits(
+          rounding("fdb-gptq", "FDB + GPTQ", {.gram = true}, round_fdb_gptq, fdb_gptq_options), 2,
+          2),
+      with_tuning(with_bits(rounding("fdb-block", "FDB, block-wise", {.gram = true}, round_fdb_gptq,
+                                     fdb_gptq_options),
+                            2, 2),
+                  tune_fdb_scales,
+                  {whole_option("epochs", 8, 1, 1000, "how often tuning sees each window"),
+                   whole_option("batches", 16, 1, 1024,
+                                "steps per epoch; each takes every batches-th window"),
+                   number_option("rate", 0.01, 0, 1,
+                                 "of tuning's first step, relative to a scale; falls to 0")}),
       later("fdb-dad", MethodKind::rounding, "FDB + DAD",
             "it is DB-LLM's two-binary format, distilled with deviation-aware loss"),
       later("qlora", MethodKind::rounding, "QLoRA",
@@ -651,6 +670,11 @@ RoundTap recipe_rounding(const Recipe& recipe) {
   const Method* method = rounding_of(recipe);
   BITGRID_ASSERT(method != nullptr && method->round != nullptr);
   return method->round;
+}
+
+TuneLayer recipe_tuning(const Recipe& recipe) {
+  const Method* method = recipe.chain.empty() ? nullptr : find_method(recipe.chain.back());
+  return method == nullptr ? nullptr : method->tune;
 }
 
 std::vector<StartTransform> recipe_transforms(const Recipe& recipe) {

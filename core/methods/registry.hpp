@@ -38,7 +38,8 @@ struct Method {
   std::vector<std::string_view> rules{};  // rotations: which roundings may follow
   RoundTap round = nullptr;               // kinds rotation and rounding
   StartTransform start = nullptr;         // kind transform
-  std::string_view later;  // not empty: known, not in this version; why and what it is
+  TuneLayer tune = nullptr;  // roundings that look at the whole layer afterwards; needs.gram
+  std::string_view later;    // not empty: known, not in this version; why and what it is
 };
 
 std::span<const Method> all_methods();  // in table order
@@ -61,6 +62,7 @@ struct RecipeNeeds {
 };
 RecipeNeeds recipe_needs(const Recipe& recipe);
 RoundTap recipe_rounding(const Recipe& recipe);
+TuneLayer recipe_tuning(const Recipe& recipe);  // null: none
 std::vector<StartTransform> recipe_transforms(const Recipe& recipe);
 
 // Whether a cell of this recipe depends on the calibration text: by its statistics, or by the bits

@@ -32,3 +32,13 @@ def timeline(out):
             moments.append({"cell": path.parent.name, "layer": int(fields["layer"]),
                             "started": fields["started_s"], "finished": fields["finished_s"]})
     return moments
+
+
+def tuning_losses(out):
+    """(cell, layer) -> (loss before, loss after) of every layer that was tuned."""
+    losses = {}
+    for path in sorted(pathlib.Path(out).glob("cells/*/layer-*.h5")):
+        with h5py.File(path, "r") as file:
+            if "layer" in file and "tuning_loss" in file["layer"]:
+                losses[path.parent.name, path.stem] = tuple(file["layer/tuning_loss"][()].tolist())
+    return losses

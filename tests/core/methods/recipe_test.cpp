@@ -99,7 +99,7 @@ TEST(Registry, RefusesUnknownAndLaterMethods) {
                     HasSubstr("fp16, rtn, gptq")));
   EXPECT_THAT(refusal("entirely-else", 4, 128),
               AllOf(HasSubstr("unknown method"), testing::Not(HasSubstr("did you mean"))));
-  for (const char* name : {"db-llm", "fdb-block", "fdb-dad", "qlora", "ir-qlora"})
+  for (const char* name : {"db-llm", "fdb-dad", "qlora", "ir-qlora"})
     EXPECT_THAT(refusal(name, 2, 128), AllOf(HasSubstr(name), HasSubstr("is not in this version")));
 }
 
