@@ -9,8 +9,9 @@ namespace bitgrid {
 
 // The uniform integer grid that the weights of one group share: code u in 0 … maxq stands for
 // s·(u − z).
-//   asymmetric  s = (hi − lo)/maxq with lo = min(w, 0), hi = max(w, 0);  z = clamp(rne(−lo/s), 0,
-//   maxq) symmetric   s = 2·max|w|/maxq;  z = 2^(bits−1)
+//   asymmetric  s = (hi − lo)/maxq with lo = min(w, 0), hi = max(w, 0)
+//               z = clamp(rne(−lo/s), 0, maxq)
+//   symmetric   s = 2·max|w|/maxq;  z = 2^(bits−1)
 // A group of zeros takes lo = −1, hi = 1, so that every code is z and stands for exactly 0.
 // With `minmax` the range need not hold 0, and a floor takes the place of that exception:
 //   asymmetric  s = max(max w − min w, kMinmaxFloor)/maxq;  z as above: the far end of a one-sided
