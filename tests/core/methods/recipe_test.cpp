@@ -96,8 +96,8 @@ TEST(Registry, RefusesUnknownAndLaterMethods) {
                     HasSubstr("fp16, rtn, gptq")));
   EXPECT_THAT(refusal("entirely-else", 4, 128),
               AllOf(HasSubstr("unknown method"), testing::Not(HasSubstr("did you mean"))));
-  for (const char* name : {"awq", "smoothquant", "quip", "pb-llm", "billm", "slim-llm", "db-llm",
-                           "fdb", "fdb-gptq", "fdb-block", "fdb-dad", "qlora", "ir-qlora"})
+  for (const char* name : {"awq", "smoothquant", "quip", "slim-llm", "db-llm", "fdb", "fdb-gptq",
+                           "fdb-block", "fdb-dad", "qlora", "ir-qlora"})
     EXPECT_THAT(refusal(name, 2, 128), AllOf(HasSubstr(name), HasSubstr("is not in this version")));
   EXPECT_THAT(refusal("awq+gptq", 4, 128), HasSubstr("method 'awq' (AWQ) is not in this version"));
 }
