@@ -56,9 +56,7 @@ Shape shape_of(const Recipe& recipe, const Factor& factor, const Matrix<float>& 
                std::int64_t tokens) {
   Shape shape{factor, gram, tokens, salience_divisors(factor, recipe.word("metric")), 8, 0, true};
   shape.salient_bits = std::stoi(recipe.word("salient_bits"));
-  if (recipe.bits > shape.salient_bits)
-    throw Error(fmt::format("pb-llm: {} bits cannot be had with salient weights of {} bits",
-                            recipe.bits, shape.salient_bits));
+  BITGRID_ASSERT(recipe.bits <= shape.salient_bits);  // see check_pb_llm
   shape.low_frac = (shape.salient_bits - recipe.bits) / (shape.salient_bits - 1.0);
   shape.feedback = recipe.flag("feedback") && factor.u.rows > 0;
   return shape;
@@ -230,6 +228,15 @@ std::vector<QuantizedLinear> round_pb_llm(const Place& place, const TapTask& tas
   std::vector<QuantizedLinear> linears;
   for (const PbLinear& linear : all) linears.push_back(linear.assemble());
   return linears;
+}
+
+void check_pb_llm(const Recipe& recipe) {
+  const std::string& salient = recipe.word("salient_bits");
+  if (recipe.bits > std::stoi(salient))
+    throw InputError(
+        fmt::format("option 'salient_bits': {} bits on average cannot be had with "
+                    "salient weights of {} bits",
+                    recipe.bits, salient));
 }
 
 }  // namespace bitgrid

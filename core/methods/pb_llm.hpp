@@ -11,4 +11,7 @@ namespace bitgrid {
 // feedback.
 std::vector<QuantizedLinear> round_pb_llm(const Place& place, const TapTask& task, TapWork& work);
 
+// Throws InputError where no share of salient weights gives the recipe's bits.
+void check_pb_llm(const Recipe& recipe);
+
 }  // namespace bitgrid

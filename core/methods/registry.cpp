@@ -149,6 +149,7 @@ Method pb_llm() {
        flag_option("feedback", true, "feed every error into the columns that are still free"),
        damp_option(), true_sequential_option(), inputs_option()});
   m.bits_min = 1;
+  m.check = check_pb_llm;
   m.bits_fractional = true;
   return m;
 }
@@ -617,6 +618,20 @@ const Method* find_method(std::string_view name) {
   return nullptr;
 }
 
+namespace {
+
+// The backward pass knows nothing of quantized activations.
+void check_tuning(const Recipe& recipe) {
+  const TuneLayer tune = recipe_tuning(recipe);
+  if (tune != nullptr && recipe.options.contains("activation_bits"))
+    throw InputError(
+        fmt::format("method '{}': tuning is for layers whose activations are not "
+                    "quantized; leave activation_bits out, or give 16",
+                    fmt::join(recipe.chain, "+")));
+}
+
+}  // namespace
+
 Recipe resolve_recipe(const std::string& method_chain, double bits, std::int64_t group,
                       const std::map<std::string, OptionValue>& options) {
   Recipe recipe;
@@ -637,6 +652,9 @@ Recipe resolve_recipe(const std::string& method_chain, double bits, std::int64_t
   resolve_options(methods, method_chain, options, recipe);
   resolve_activation_bits(options, recipe);
   check_activation_options(recipe);
+  check_tuning(recipe);
+  for (const Method* method : methods)
+    if (method->check != nullptr) method->check(recipe);
   if (const auto mix = recipe.options.find("mix"); mix != recipe.options.end()) {
     const auto rules = parse_mix(std::get<std::string>(mix->second));
     for (const BitsRule& rule : rules) check_bits(*methods.back(), rule.bits);

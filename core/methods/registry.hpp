@@ -38,6 +38,8 @@ struct Method {
   std::vector<std::string_view> rules{};  // rotations: which roundings may follow
   RoundTap round = nullptr;               // kinds rotation and rounding
   StartTransform start = nullptr;         // kind transform
+  // What no option can tell by itself; throws InputError.
+  void (*check)(const Recipe&) = nullptr;
   TuneLayer tune = nullptr;  // roundings that look at the whole layer afterwards; needs.gram
   std::string_view later;    // not empty: known, not in this version; why and what it is
 };

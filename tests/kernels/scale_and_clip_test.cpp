@@ -50,7 +50,7 @@ class Grids : public testing::TestWithParam<GridCase> {
  protected:
   static GridOracle oracle() {
     const UniformGrid g = GetParam().grid;
-    return {g.bits, g.symmetric, g.scale_f16, g.minmax};
+    return {g.bits, g.symmetric, g.scale_f16, g.minmax || g.full_range};
   }
 };
 INSTANTIATE_TEST_SUITE_P(
@@ -58,7 +58,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(GridCase{{.bits = 4}, 43}, GridCase{{.bits = 3}, 129}, GridCase{{.bits = 2}, 3},
                     GridCase{{.bits = 8, .symmetric = true}, 43}, GridCase{{.bits = 4}, 1},
                     GridCase{{.bits = 3, .minmax = true}, 43},
-                    GridCase{{.bits = 2, .symmetric = true, .minmax = true}, 43},
+                    GridCase{{.bits = 2, .symmetric = true, .full_range = true}, 43},
                     GridCase{{.bits = 3, .scale_f16 = false}, 129},
                     GridCase{{.bits = 3, .mse = true}, 43}));
 

@@ -24,7 +24,7 @@ struct ToyLayer {
             static_cast<double>((37 * (r + 2) * (j + 1) * (j + 1) + 57 * j + 101 * r) % 997 - 498) /
             500);
     h = gram_oracle(x.view());
-    gram = to_lower(h);
+    gram = narrowed(to_lower(h));
     for (std::int64_t j = 0; j < 16; ++j) damping += 0.01 * h(j, j) / 16;
     std::vector<double> diagonal;
     Matrix<double> lower(16, 16);

@@ -165,7 +165,7 @@ TEST(SweepErrors, FeaturesOfLaterVersions) {
       {"[evaluation]\ntasks = 3" GRID,
        "f.toml:4: evaluation.tasks: expected an array of strings, found an integer"},
       {"[[grid]]\nmethod = \"rtn\"\nbits = 8\nbudget = 4.5",
-       "f.toml:6: budget: mixed precision under a budget is not in this version"},
+       "f.toml:6: give either bits or a budget of bits, not both"},
   });
 }
 

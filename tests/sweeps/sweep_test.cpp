@@ -260,6 +260,7 @@ keep = "all"
 method = "rtn"
 bits = 4
 group = 128
+mix = ""
 mse = false
 symmetric = false
 )");

@@ -592,7 +592,7 @@ TEST(Quip, RefusesChainsAndOptionsThatMakeNoSense) {
               testing::AllOf(HasSubstr("rtn, gptq and ldlq"), HasSubstr("rotates by itself")));
   EXPECT_THAT(refusal("ldlq"), HasSubstr("incoherence+ldlq"));
   EXPECT_THAT(refusal("gptq+ldlq"), HasSubstr("incoherence+ldlq"));
-  EXPECT_THAT(refusal("incoherence+incoherence+rtn"), HasSubstr("right before the rounding"));
+  EXPECT_THAT(refusal("incoherence+incoherence+rtn"), HasSubstr("appears twice"));
   EXPECT_THAT(refusal("incoherence+fp16", {}, 16), HasSubstr("stands alone"));
   EXPECT_THAT(refusal("rtn+quip"), HasSubstr("one rounding"));
   EXPECT_THAT(refusal("incoherence+rtn", {{"symmetric", true}}), HasSubstr("symmetric"));

@@ -93,7 +93,7 @@ TEST_P(Rounding, TheStoredArraysAreTheWeightAndItsErrorsAreTrue) {
       EXPECT_EQ(s.stored.name, "self_attn.q_proj");
       EXPECT_EQ(s.stored.rows, rows);
       EXPECT_EQ(s.stored.cols, in);
-      EXPECT_EQ(s.stored.group, group);
+      EXPECT_EQ(s.stored.group, r.group);
       std::int64_t bytes = 0;
       for (const StoredArray& array : s.stored.arrays)
         if (array.required) bytes += static_cast<std::int64_t>(array.data.size());
