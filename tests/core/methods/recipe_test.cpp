@@ -167,7 +167,8 @@ TEST(Registry, TableIsSound) {
     EXPECT_TRUE(names.insert(m.name).second) << m.name;
     EXPECT_EQ(find_method(m.name), &m);
     EXPECT_FALSE(m.title.empty());
-    EXPECT_EQ(m.round != nullptr, m.kind == MethodKind::rounding && m.later.empty()) << m.name;
+    const bool rounds = m.kind == MethodKind::rounding || m.kind == MethodKind::rotation;
+    EXPECT_EQ(m.round != nullptr, rounds && m.later.empty()) << m.name;
     EXPECT_EQ(m.start != nullptr, m.kind == MethodKind::transform && m.later.empty()) << m.name;
   }
   EXPECT_EQ(find_method("nothing"), nullptr);
