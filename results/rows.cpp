@@ -72,6 +72,14 @@ std::string chain_title(const std::string& chain) {
   return title;
 }
 
+// Whether some method of the chain has one scale for a whole linear.
+bool has_one_scale(const std::string& chain) {
+  for (const Method& method : all_methods())
+    if (!method.groups && ("+" + chain + "+").find(fmt::format("+{}+", method.name)) != chain.npos)
+      return true;
+  return false;
+}
+
 Row row_of(const Reader& reader, const Reader::Entry& entry) {
   Row row;
   row.entry = entry;
@@ -81,6 +89,7 @@ Row row_of(const Reader& reader, const Reader::Entry& entry) {
   row.options = name.options;
   row.method = chain_title(name.chain);
   row.quantizes = name.chain != "fp16";
+  row.one_scale = has_one_scale(name.chain);
   if (!entry.has_record) return row;
   try {
     row.record = reader.cell(entry);
@@ -139,6 +148,7 @@ std::string bits_text(double bits) { return fmt::format("{:g}", bits); }
 
 std::string group_text(const Row& row) {
   if (!row.quantizes) return "–";
+  if (row.one_scale) return "linear";
   return row.group < 0 ? "channel" : std::to_string(row.group);
 }
 

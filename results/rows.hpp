@@ -15,6 +15,7 @@ struct Row {
   double bits = 16;
   std::int64_t group = -1;  // −1: per channel
   bool quantizes = true;
+  bool one_scale = false;            // for a whole linear, whatever the group
   std::string method;                // "GPTQ"
   std::string options;               // "order=none": what differs from the defaults
   std::optional<CellRecord> record;  // finished or failed

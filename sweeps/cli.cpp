@@ -12,6 +12,7 @@
 #include "kernels/error.hpp"
 #include "results/store.hpp"
 #include "results/tables.hpp"
+#include "sweeps/methods_text.hpp"
 #include "sweeps/plan_command.hpp"
 #include "sweeps/runner.hpp"
 #include "sweeps/sweep.hpp"
@@ -120,6 +121,19 @@ void add_plan(CLI::App& app, Options& options, Command& chosen) {
   plan->footer("Example:\n  bitgrid plan sweeps/llama3-70b.toml --ranks 16\n");
   plan->callback(
       [&] { chosen = on_first_rank([&] { return run_plan(options.sweep, options.plan_ranks); }); });
+}
+
+void add_methods(CLI::App& app, Options& options, Command& chosen) {
+  CLI::App* methods =
+      app.add_subcommand("methods", "the methods, with their bits and their options");
+  methods->add_option("NAME", options.path, "only this one");
+  methods->footer("Example:\n  bitgrid methods gptq\n");
+  methods->callback([&] {
+    chosen = on_first_rank([&] {
+      fmt::print("{}", methods_text(options.path));
+      return 0;
+    });
+  });
 }
 
 void add_readers(CLI::App& app, Options& options, Command& chosen) {
@@ -253,6 +267,7 @@ int run_command_line(int argc, char** argv) {
   app.set_version_flag("--version", std::string("bitgrid ") + kVersion);
   add_sweep(app, options, chosen);
   add_plan(app, options, chosen);
+  add_methods(app, options, chosen);
   add_readers(app, options, chosen);
   add_comparers(app, options, chosen);
   refuse_empty_values(app);

@@ -163,7 +163,7 @@ results::CellHeader cell_header(const Sweep& sweep, const Recipe& recipe, const 
                     sweep.calibration.windows, sweep.calibration.length, sweep.calibration.seed);
     header.calibration_fingerprint = inputs.calibration_fingerprint;
   }
-  for (const std::string& method : recipe.chain)
+  for (const std::string& method : named_chain(recipe))
     header.method_title +=
         (header.method_title.empty() ? "" : "+") + std::string(find_method(method)->title);
   header.shards = sweep.calibration.shards;

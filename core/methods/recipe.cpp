@@ -30,7 +30,8 @@ std::optional<OptionValue> default_of(const Recipe& recipe, const std::string& k
   return std::nullopt;
 }
 
-// Rounding to nearest behind a transform is what goes without saying.
+}  // namespace
+
 std::vector<std::string> named_chain(const Recipe& recipe) {
   std::vector<std::string> chain = recipe.chain;
   if (chain.size() < 2 || chain.back() != "rtn") return chain;
@@ -38,8 +39,6 @@ std::vector<std::string> named_chain(const Recipe& recipe) {
   if (before != nullptr && before->kind == MethodKind::transform) chain.pop_back();
   return chain;
 }
-
-}  // namespace
 
 Recipe recipe_for_linear(const Recipe& recipe, std::int64_t layer, Linear linear) {
   Recipe own = recipe;

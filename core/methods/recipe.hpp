@@ -45,6 +45,9 @@ Recipe recipe_for_linear(const Recipe& recipe, std::int64_t layer, Linear linear
 // "true", "0.01", "act": the same text everywhere (names, keys, files).
 std::string option_text(const OptionValue& value);
 
+// The chain as it is written: rounding to nearest behind a transform goes without saying.
+std::vector<std::string> named_chain(const Recipe& recipe);
+
 // "gptq-w4-g32-order=none": methods joined by + (without the rtn that
 // follows a transform by itself), weight bits, -a and activation bits if any, group (or -pc), then
 // options that differ from their default, keys in alphabetical order. The baseline is "fp16".
