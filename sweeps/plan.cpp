@@ -17,7 +17,8 @@ namespace bitgrid {
 namespace {
 
 constexpr double kGiga = 1e9;
-// Operations on single elements, at a share of the speed of products.
+// Operations on single elements reach about this share of the speed of products: measured with the
+// searches of fdb, billm and slim-llm, 0.15 to 0.27.
 constexpr double kElementwiseSpeed = 0.2;
 // W is read, its codes and the weights rebuilt from them are written and read again.
 constexpr double kRoundBytes = 24;

@@ -29,8 +29,13 @@ constexpr double kColumnTrialFlops = 40, kSplitTrialFlops = 20;
 constexpr double kScaleTrialFlops = 8, kScaleStepFlops = 12;
 // Starts of a group's scales that format two-binary tries.
 constexpr double kScaleTrials = 82;
-// Per output and candidate: two exponentials and their sums.
-constexpr double kDivergenceFlops = 10;
+// Per output and candidate: two exponentials, of some 20 operations each.
+constexpr double kDivergenceFlops = 40;
+// Per weight and range that is tried, beside rounding: |w − q|^2.4, a logarithm and an exponential.
+constexpr double kPowerFlops = 20;
+// Per weight, as long as it takes: exact counting computes every salience several times, and what
+// is stored is put together weight by weight.
+constexpr double kPbFlops = 1000;
 
 double real(std::int64_t count) { return static_cast<double>(count); }
 std::size_t at(Tap tap) { return static_cast<std::size_t>(tap); }
@@ -98,8 +103,10 @@ void add_billm(const Recipe& recipe, const TapShape& tap, LayerCost& cost) {
 
 // Divergences of all candidates on the tokens; the search of ranges.
 void add_slim(const Recipe& recipe, const TapShape& tap, double tokens, LayerCost& cost) {
-  if (recipe.word("sqc") != "none")
-    add_elementwise(kRoundFlops * real(slim_range_count(recipe)) * tap.weights(), cost);
+  const std::string& search = recipe.word("sqc");
+  const double trial = kRoundFlops + (search == "power" ? kPowerFlops : 0);
+  if (search != "none")
+    add_elementwise(trial * real(slim_range_count(recipe)) * tap.weights(), cost);
   const std::int64_t slabs = group_count(tap.cols, recipe.group), pairs = slabs / 2;
   if (!recipe.flag("sba") || pairs == 0) return;
   const std::int64_t asked = std::get<std::int64_t>(recipe.options.at("sba_stride"));
@@ -129,9 +136,9 @@ void add_rounding(const Recipe& recipe, const TapShape& tap, double tokens, Laye
   if (round == round_billm) add_billm(recipe, tap, cost);
   if (round == round_slim) add_slim(recipe, tap, tokens, cost);
   if (round == round_fdb || round == round_fdb_gptq) add_two_binary(recipe, tap, cost);
-  if (round == round_pb_llm)  // salience, its selection, means and deviations
-    add_elementwise(2 * kRoundFlops * tap.weights(), cost);
-  if (is_set(recipe, "mse")) add_elementwise(kMseSteps * kRoundFlops * tap.weights(), cost);
+  if (round == round_pb_llm) add_elementwise(kPbFlops * tap.weights(), cost);
+  if (is_set(recipe, "mse"))
+    add_elementwise(kMseSteps * (kRoundFlops + kPowerFlops) * tap.weights(), cost);
 }
 
 // The module of a norm: up to its last linear's input, and that linear.

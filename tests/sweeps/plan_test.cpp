@@ -303,10 +303,10 @@ TEST(PlanCosts, SlimWalksItsCandidates) {
   const double up = 2 * k + 2 * Costs::kv + 2 * f;  // rows with k columns: 16 pairs of slabs
   // down has 112 slabs: every eighth token.
   const double walks = 6 * tokens * (up * k + k * f / 8);
-  const double divergences = 10 * tokens * (17 * up + 57 * k / 8);
+  const double divergences = 40 * tokens * (17 * up + 57 * k / 8);
   EXPECT_NEAR(slim.searches / (walks + divergences), 1, 1e-12);
-  EXPECT_NEAR(slim.elementwise / (divergences + 1010 * Costs::weights), 1, 1e-12);
-  EXPECT_NEAR((slim.solve - 1010 * Costs::weights) / (3 * Costs::squares), 1, 1e-12);
+  EXPECT_NEAR(slim.elementwise / (divergences + 3030 * Costs::weights), 1, 1e-12);
+  EXPECT_NEAR((slim.solve - 3030 * Costs::weights) / (3 * Costs::squares), 1, 1e-12);
   EXPECT_EQ(cost_of("slim-llm", 3, 128, {{"sba", false}}).searches, 0);
   EXPECT_EQ(cost_of("slim-llm", 3, -1).searches, 0);
 }
@@ -346,6 +346,16 @@ TEST(PlanCosts, SearchesOfBinaryMethods) {
   EXPECT_NEAR(tuned.searches / (28 * Costs::walk), 1, 1e-12);  // 4 + 3 · 8 epochs
   EXPECT_GT(cost_of("fdb-gptq", 2, 128, {{"joint_rounds", std::int64_t{1}}}).solve,
             feedback.solve + 5 * Costs::squares);
+}
+
+TEST(PlanCosts, SearchesOfRanges) {
+  const LayerCost plain = cost_of("gptq", 4, 128), mse = cost_of("gptq", 4, 128, {{"mse", true}});
+  EXPECT_EQ(plain.elementwise, 0);
+  EXPECT_NEAR(mse.elementwise / (80 * 30 * Costs::weights), 1, 1e-12);
+  EXPECT_NEAR((mse.solve - plain.solve) / mse.elementwise, 1, 1e-9);
+  const LayerCost errors = cost_of("slim-llm", 3, -1, {{"sqc", std::string("hessian")}});
+  EXPECT_NEAR(errors.elementwise / (101 * 10 * Costs::weights), 1, 1e-12);
+  EXPECT_EQ(cost_of("slim-llm", 3, -1, {{"sqc", std::string("none")}}).elementwise, 0);
 }
 
 // A survey rounds every linear with 2 to 8 bits.
@@ -521,6 +531,15 @@ TEST(PlanTime, ThreadsInProportion) {
   rates.threads = 4;
   EXPECT_NEAR(make_plan(sweep_of(kGptq), small(), {1, 1, 1}, {}, rates).seconds, alone * 4,
               alone * 1e-9);
+}
+
+// Single elements at a fifth of the speed of products.
+TEST(PlanTime, ElementwiseIsSlower) {
+  const Plan plan =
+      make_plan(sweep_of(kGptq + std::string("mse = true\n")), small(), {}, {}, unit_rates());
+  const double elementwise =
+      80.0 * 30 * static_cast<double>(parameter_counts(small()).layer_linears) * 3;
+  EXPECT_NEAR((plan.seconds - plan.flops.total()) / (4 * elementwise), 1, 1e-9);
 }
 
 // Replicas share everything but the factorization.
