@@ -5,12 +5,11 @@
 #include <cmath>
 #include <set>
 
-#include "core/methods/grid.hpp"
-#include "core/methods/incoherent_format.hpp"
+#include "core/methods/costs.hpp"
 #include "core/methods/registry.hpp"
+#include "core/methods/storage.hpp"
 #include "core/model/cost.hpp"
 #include "core/tuning/layer_gradient.hpp"
-#include "kernels/pack_codes.hpp"
 #include "kernels/shard_tree.hpp"
 #include "sweeps/jobs.hpp"
 
@@ -18,8 +17,9 @@ namespace bitgrid {
 namespace {
 
 constexpr double kGiga = 1e9;
-// Per weight, to round to nearest: range, scale, quotient, clamp, error. Memory is what it costs.
-constexpr double kRoundFlops = 10;
+// Operations on single elements reach about this share of the speed of products: measured with the
+// searches of fdb, billm and slim-llm, 0.15 to 0.27.
+constexpr double kElementwiseSpeed = 0.2;
 // W is read, its codes and the weights rebuilt from them are written and read again.
 constexpr double kRoundBytes = 24;
 // Tokens whose logits exist at a time, per thread (core/evaluation/perplexity.cpp).
@@ -28,71 +28,15 @@ constexpr std::int64_t kLogitTokens = 256;
 double real(std::int64_t count) { return static_cast<double>(count); }
 std::size_t at(Tap tap) { return static_cast<std::size_t>(tap); }
 
-bool is_set(const Recipe& recipe, const std::string& key) {
-  const auto option = recipe.options.find(key);
-  return option != recipe.options.end() && option->second == OptionValue(true);
-}
-
-// What is stored of one linear: see assemble_linear.
-struct StoredBytes {
-  std::int64_t required = 0;
-  std::int64_t all = 0;
-};
-
-StoredBytes stored_bytes(const Recipe& recipe, Linear linear, std::int64_t rows,
-                         std::int64_t cols) {
-  if (recipe.options.contains("share_tap")) {  // rotated
-    const IncoherentBytes bytes = incoherent_bytes(recipe, linear, rows, cols);
-    return {bytes.required, bytes.all};
-  }
-  const int bits = static_cast<int>(recipe.bits);
-  const std::int64_t groups = group_count(cols, recipe.group);
-  const std::int64_t scale_bytes =
-      is_set(recipe, "symmetric") && is_set(recipe, "full_range") ? 4 : 2;
-  constexpr std::int64_t kIndexBytes = 4;
-  StoredBytes bytes;
-  bytes.required = rows * (packed_row_bytes(cols, bits) + scale_bytes * groups);
-  if (!is_set(recipe, "symmetric")) bytes.required += rows * packed_row_bytes(groups, bits);
-  const auto order = recipe.options.find("order");
-  const bool ordered = order != recipe.options.end() && order->second != OptionValue("none");
-  if (ordered && groups > 1 && order->second == OptionValue("act"))
-    bytes.required += kIndexBytes * cols;
-  bytes.all = bytes.required + (ordered ? kIndexBytes * cols : 0);
-  return bytes;
-}
-
 // One layer of a cell, all windows.
-CellFlops cell_layer_flops(const Recipe& recipe, const LlamaConfig& config,
-                           const Workload& calibration,
-                           std::span<const EvaluationSize> evaluation) {
-  CellFlops flops;
+CellFlops layer_flops_of(const LayerCost& cost, double evaluation) {
+  return {cost.walks + cost.searches, cost.statistics, cost.factorization, cost.solve, evaluation};
+}
+
+double layer_evaluation(const LlamaConfig& config, std::span<const EvaluationSize> evaluation) {
+  double flops = 0;
   for (const auto& set : evaluation)
-    flops.evaluation += layer_flops(config, {set.windows, set.length}).forward();
-  if (!recipe.quantizes()) return flops;
-  const RecipeNeeds needs = recipe_needs(recipe);
-  const LayerFlops layer = layer_flops(config, calibration);
-  flops.forward = layer.forward() * real(std::ssize(needs.transforms));  // a walk for each of them
-  if (!needs.rounding.any()) {
-    flops.solve = kRoundFlops * real(parameter_counts(config).layer_linears);
-    return flops;
-  }
-  // Without true_sequential the statistics of a layer are taken first, and its outputs need a
-  // second walk.
-  const auto sequential = recipe.options.find("true_sequential");
-  const bool twice = sequential != recipe.options.end() && sequential->second == OptionValue(false);
-  flops.forward += layer.forward() * (twice ? 2 : 1);
-  // Tuning: targets, losses before and after, and a walk to measure again; forward and backward,
-  // which costs two of them, in every epoch.
-  if (recipe_tuning(recipe) != nullptr)
-    flops.forward +=
-        layer.forward() * (4 + 3 * real(std::get<std::int64_t>(recipe.options.at("epochs"))));
-  for (const Tap tap : kTaps) {
-    flops.statistics += layer.gram[at(tap)];
-    flops.factorization += layer.factorization[at(tap)];
-    // Besides the column loop: (w − q) S (w − q)ᵀ and w S wᵀ, each with half the products of a full
-    // one.
-    flops.solve += 3 * layer.solve[at(tap)];
-  }
+    flops += layer_flops(config, {set.windows, set.length}).forward();
   return flops;
 }
 
@@ -103,13 +47,13 @@ CellFlops times(const CellFlops& flops, double factor) {
 
 // Of one layer, on the replicas of its stage. The factorization is one replica's work; everything
 // else is shared.
-double layer_seconds(const Recipe& recipe, const CellFlops& layer, const LlamaConfig& config,
-                     const PlanWorld& world, const MachineRates& rates) {
+double layer_seconds(const Recipe& recipe, const LayerCost& cost, double evaluation,
+                     const LlamaConfig& config, const PlanWorld& world, const MachineRates& rates) {
   const double speed = real(world.threads) / real(rates.threads) * kGiga;
-  const double products =
-      layer.forward + layer.evaluation + (recipe_needs(recipe).rounding.any() ? layer.solve : 0);
-  const double shared = products / rates.linear_gflops + layer.statistics / rates.gram_gflops;
-  double seconds = (shared / world.replicas + layer.factorization / rates.factor_gflops) / speed;
+  const double products = cost.walks + cost.searches + cost.solve - cost.elementwise + evaluation;
+  const double shared = (products + cost.elementwise / kElementwiseSpeed) / rates.linear_gflops +
+                        cost.statistics / rates.gram_gflops;
+  double seconds = (shared / world.replicas + cost.factorization / rates.factor_gflops) / speed;
   const double weights = real(parameter_counts(config).layer_linears);
   const double stored_bytes_read =
       2 * weights + 4 * weights;  // 16-bit weights are read and widened, by every rank
@@ -209,42 +153,29 @@ void add_storage(const Recipe& recipe, const LlamaConfig& config, CellPlan& cell
   }
   StoredBytes bytes;
   for (std::int64_t layer = 0; layer < config.layer_count; ++layer)
-    for (const Linear linear : kLinears) {
-      const StoredBytes more =
-          stored_bytes(recipe_for_linear(recipe, layer, linear), linear,
-                       linear_rows(config, linear), linear_cols(config, linear));
-      bytes.required += more.required;
-      bytes.all += more.all;
-    }
+    for (const Linear linear : kLinears)
+      bytes += stored_bytes(recipe_for_linear(recipe, layer, linear), linear,
+                            linear_rows(config, linear), linear_cols(config, linear));
   cell.bits_per_weight = 8 * real(bytes.required) / weights;
   cell.output_bytes = bytes.all;
-}
-
-// What a factor depends on beside the statistics, as far as cells can differ in it.
-std::string factor_of(const Recipe& recipe) {
-  std::string key;
-  for (const char* option : {"damp", "order"})
-    if (const auto found = recipe.options.find(option); found != recipe.options.end())
-      key += option_text(found->second) + " ";
-  return key;
 }
 
 // Leaves out what a cell gets from the cells before it in its group.
 class Sharing {
  public:
   explicit Sharing(std::int64_t most) : most_(most) {}
-  void apply(const Recipe& recipe, CellPlan& cell, CellFlops& layer) {
+  void apply(const Recipe& recipe, CellPlan& cell, LayerCost& layer) {
     if (!can_share(recipe)) return;
     if (members_ == 0 || members_ == most_) {
       first_ = cell.name;
-      factors_ = {factor_of(recipe)};
+      factors_ = {factor_name(recipe)};
       members_ = 1;
       return;
     }
     ++members_;
     cell.shares_with = first_;
-    layer.forward = layer.statistics = 0;
-    if (!factors_.insert(factor_of(recipe)).second) layer.factorization = 0;
+    layer.walks = layer.statistics = 0;
+    if (!factors_.insert(factor_name(recipe)).second) layer.factorization = 0;
   }
 
  private:
@@ -259,14 +190,15 @@ CellPlan plan_cell(const Recipe& recipe, const Plan& plan, const Workload& calib
   CellPlan cell;
   cell.name = recipe_name(recipe);
   add_storage(recipe, config, cell);
-  CellFlops layer = cell_layer_flops(recipe, config, calibration, plan.evaluation);
+  LayerCost layer = layer_cost(recipe, config, calibration);
   sharing.apply(recipe, cell, layer);
-  cell.flops = times(layer, real(config.layer_count));
+  const double evaluation = layer_evaluation(config, plan.evaluation);
+  cell.flops = times(layer_flops_of(layer, evaluation), real(config.layer_count));
   double head = 0;
   for (const auto& set : plan.evaluation) head += head_flops(config, {set.windows, set.length});
   cell.flops.evaluation += head;
 
-  const double each = layer_seconds(recipe, layer, config, plan.world, plan.rates);
+  const double each = layer_seconds(recipe, layer, evaluation, config, plan.world, plan.rates);
   const double speed = plan.rates.linear_gflops * kGiga * plan.world.threads / plan.rates.threads;
   const double on_head = head / speed / plan.world.replicas;
   for (int stage = 0; stage < plan.world.stages; ++stage) {

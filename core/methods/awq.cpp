@@ -139,15 +139,10 @@ class Awq : public Transform {
   }
 
  private:
-  bool searched(Tap tap) const {
-    return tap != Tap::attention_output || task_.recipe.flag("gqa") ||
-           task_.config.head_count == task_.config.kv_head_count;
-  }
-
   Choice search(const Place& place, Tap tap, TapWork& work) const {
     Choice choice;
     choice.scale.assign(static_cast<std::size_t>(tap_size(task_.config, tap)), 1.0f);
-    if (!searched(tap)) return choice;
+    if (!awq_searches(task_.recipe, task_.config, tap)) return choice;
     std::vector<LinearTask> linears;
     for (const Linear linear : linears_of(tap))
       linears.push_back({linear, task_.weights[linear].view(),
@@ -240,6 +235,11 @@ class Awq : public Transform {
 };
 
 }  // namespace
+
+bool awq_searches(const Recipe& recipe, const LlamaConfig& config, Tap tap) {
+  return tap != Tap::attention_output || recipe.flag("gqa") ||
+         config.head_count == config.kv_head_count;
+}
 
 std::unique_ptr<Transform> start_awq(const LayerTask& task) { return std::make_unique<Awq>(task); }
 

@@ -19,4 +19,8 @@ namespace bitgrid {
 //   "awq.LINEAR.clip" [rows, groups]           steps, see clip_bound
 std::unique_ptr<Transform> start_awq(const LayerTask& task);
 
+// Whether scales are searched at a tap: at o_proj's only where a query head has its own kv head, or
+// gqa asks for it.
+bool awq_searches(const Recipe& recipe, const LlamaConfig& config, Tap tap);
+
 }  // namespace bitgrid

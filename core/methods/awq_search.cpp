@@ -203,14 +203,17 @@ std::vector<double> linear_losses(const Place& place, TapWork& work,
   return losses;
 }
 
+std::int64_t trials_at_once(std::int64_t weights) {
+  return std::max(kTrialsMin, kTrialBytes / std::max<std::int64_t>(4 * weights, 1));
+}
+
 std::vector<double> module_losses(const Place& place, TapWork& work, const LayerTask& layer,
                                   Tap tap, std::span<const LinearTask> linears,
                                   const Scales& scales) {
   const Module module{layer, tap};
-  std::int64_t trial_bytes = 0;
-  for (const LinearTask& linear : linears) trial_bytes += linear.w.rows * linear.w.cols * 4;
-  const auto at_once = static_cast<std::size_t>(
-      std::max(kTrialsMin, kTrialBytes / std::max<std::int64_t>(trial_bytes, 1)));
+  std::int64_t weights = 0;
+  for (const LinearTask& linear : linears) weights += linear.w.rows * linear.w.cols;
+  const auto at_once = static_cast<std::size_t>(trials_at_once(weights));
   std::vector<ModuleScratch> scratches(static_cast<std::size_t>(place_threads(place)));
   std::vector<double> losses;
   for (std::size_t first = 0; first < scales.size(); first += at_once) {

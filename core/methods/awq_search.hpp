@@ -46,6 +46,10 @@ std::vector<double> module_losses(const Place& place, TapWork& work, const Layer
                                   Tap tap, std::span<const LinearTask> linears,
                                   const Scales& scales);
 
+// Each pass over the windows serves so many points, of linears with so many weights together; the
+// module's own output is computed once a pass.
+std::int64_t trials_at_once(std::int64_t weights);
+
 // The first of the smallest losses; −1: none is finite.
 std::int64_t best_point(std::span<const double> losses);
 

@@ -13,8 +13,6 @@
 namespace bitgrid {
 namespace {
 
-constexpr std::int64_t kCountColumns = 128;  // columns between two running counts
-
 MatrixView<const std::uint8_t> one_row(std::span<const std::uint8_t> values) {
   return {values.data(), 1, std::ssize(values)};
 }
@@ -50,7 +48,7 @@ SalientIndex index_salient(std::int64_t rows, std::int64_t cols, const KindAt& k
     index.row_offsets.push_back(static_cast<std::int32_t>(index.salient));
     std::int64_t count = 0;
     for (std::int64_t j = 0; j < cols; ++j) {
-      if (j % kCountColumns == 0) {
+      if (j % kPbCountColumns == 0) {
         index.counts.push_back(static_cast<std::uint8_t>(count & 0xff));
         index.counts.push_back(static_cast<std::uint8_t>(count >> 8 & 0xff));
       }
@@ -64,7 +62,7 @@ SalientIndex index_salient(std::int64_t rows, std::int64_t cols, const KindAt& k
 }
 
 std::vector<std::int64_t> counts_shape(std::int64_t rows, std::int64_t cols) {
-  return {rows, (cols + kCountColumns - 1) / kCountColumns, 2};
+  return {rows, (cols + kPbCountColumns - 1) / kPbCountColumns, 2};
 }
 
 }  // namespace

@@ -25,6 +25,7 @@ float pb_value(PbKind kind, std::uint8_t code, float mean, float deviation, floa
 //   "scales" fp16, "zeros" [rows, 1]: grid of the salient weights
 //   "dead_columns"    1 bit  [1, in], where there are any: their weights are 0
 // Signs and salient_codes are missing where there are none.
+inline constexpr std::int64_t kPbCountColumns = 128;  // columns between two running counts
 struct PbStored {
   MatrixView<const std::uint8_t> kinds, codes;
   MatrixView<const std::uint16_t> means, deviations, scales;  // fp16

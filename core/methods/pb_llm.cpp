@@ -52,12 +52,17 @@ std::vector<float> salience_divisors(const Factor& factor, const std::string& me
   return d;
 }
 
+double binary_share(const Recipe& recipe) {
+  const int salient_bits = std::stoi(recipe.word("salient_bits"));
+  return (salient_bits - recipe.bits) / (salient_bits - 1.0);
+}
+
 Shape shape_of(const Recipe& recipe, const Factor& factor, const Matrix<float>& gram,
                std::int64_t tokens) {
   Shape shape{factor, gram, tokens, salience_divisors(factor, recipe.word("metric")), 8, 0, true};
   shape.salient_bits = std::stoi(recipe.word("salient_bits"));
   BITGRID_ASSERT(recipe.bits <= shape.salient_bits);  // see check_pb_llm
-  shape.low_frac = (shape.salient_bits - recipe.bits) / (shape.salient_bits - 1.0);
+  shape.low_frac = binary_share(recipe);
   shape.feedback = recipe.flag("feedback") && factor.u.rows > 0;
   return shape;
 }
@@ -228,6 +233,13 @@ std::vector<QuantizedLinear> round_pb_llm(const Place& place, const TapTask& tas
   std::vector<QuantizedLinear> linears;
   for (const PbLinear& linear : all) linears.push_back(linear.assemble());
   return linears;
+}
+
+std::int64_t pb_binary_weights(const Recipe& recipe, std::int64_t rows, std::int64_t cols) {
+  const std::int64_t scope = scope_columns(recipe, cols);
+  const double share = binary_share(recipe);
+  return cols / scope * pb_binary_count(rows * scope, share) +
+         pb_binary_count(rows * (cols % scope), share);
 }
 
 void check_pb_llm(const Recipe& recipe) {

@@ -11,6 +11,9 @@ namespace bitgrid {
 // feedback.
 std::vector<QuantizedLinear> round_pb_llm(const Place& place, const TapTask& task, TapWork& work);
 
+// How many weights of a linear [rows, cols] become binary, where every column has inputs.
+std::int64_t pb_binary_weights(const Recipe& recipe, std::int64_t rows, std::int64_t cols);
+
 // Throws InputError where no share of salient weights gives the recipe's bits.
 void check_pb_llm(const Recipe& recipe);
 

@@ -43,13 +43,17 @@ std::int64_t place_of(const PbMask& mask, MatrixView<const float> w, const Colum
 
 }  // namespace
 
+std::int64_t pb_binary_count(std::int64_t weights, double low_frac) {
+  const double count = std::floor(static_cast<double>(weights) * low_frac);
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(count), 0, weights);
+}
+
 PbCut pb_cut(const Place& place, const PbMask& mask, MatrixView<const float> w,
              std::int64_t scope) {
   const Columns columns = columns_of(mask, scope);
   const std::int64_t weights = w.rows * std::ssize(columns.live);
-  const auto binary =
-      static_cast<std::int64_t>(std::floor(static_cast<double>(weights) * mask.low_frac));
-  if (binary <= 0) return {};
+  const std::int64_t binary = pb_binary_count(weights, mask.low_frac);
+  if (binary == 0) return {};
   KeyTiles keys;
   keys.tiles = (w.rows + kTileRows - 1) / kTileRows;
   keys.tile_keys_max = kTileRows * std::ssize(columns.live);
@@ -60,7 +64,7 @@ PbCut pb_cut(const Place& place, const PbMask& mask, MatrixView<const float> w,
       for (const std::int32_t j : columns.live) *out++ = salience_key(mask, w(r, j), j);
     return out - begin;
   };
-  const std::int64_t last_rank = std::min(binary, weights) - 1;
+  const std::int64_t last_rank = binary - 1;
   const RankedKey cut = select_ranks(place, keys, {&last_rank, 1}).front();
   return {cut.key, place_of(mask, w, columns, cut.key, last_rank + 1 - cut.below)};
 }

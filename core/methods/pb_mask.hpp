@@ -29,6 +29,8 @@ struct PbCut {
   std::uint32_t key = 0;
   std::int64_t last = -1;
 };
+// Of the live weights of a scope, how many are binary.
+std::int64_t pb_binary_count(std::int64_t weights, double low_frac);
 PbCut pb_cut(const Place& place, const PbMask& mask, MatrixView<const float> w, std::int64_t scope);
 
 // Kinds (PbKind) of rows [first, first + kinds.rows) of w.

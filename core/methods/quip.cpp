@@ -16,7 +16,6 @@
 namespace bitgrid {
 namespace {
 
-constexpr double kRhoCandidates[] = {1.6, 2.0, 2.4, 2.8, 3.2};
 constexpr double kRangeFloor = 1e-16;
 
 struct Plan {

@@ -11,4 +11,7 @@ namespace bitgrid {
 // which is LDLQ's in reverse.
 std::vector<QuantizedLinear> round_quip(const Place& place, const TapTask& task, TapWork& work);
 
+// rho = auto tries these.
+inline constexpr double kRhoCandidates[] = {1.6, 2.0, 2.4, 2.8, 3.2};
+
 }  // namespace bitgrid

@@ -105,9 +105,7 @@ Candidates::Candidates(const Place& place, const LinearTask& task, const Factor&
       group_(group_size(task.recipe, task.w.cols)),
       slabs_(task.w.cols / group_),
       pairs_(slabs_ / 2),
-      stride_(search.token_stride > 0 ? search.token_stride
-              : slabs_ > kManySlabs   ? kStrideOfMany
-                                      : 1),
+      stride_(divergence_stride(search.token_stride, slabs_)),
       w_(without_dead_columns(task.w, factor.dead)),
       dead_(static_cast<std::size_t>(task.w.cols), false),
       salience_(slab_salience(w_.view(), factor.u, group_)),
@@ -210,6 +208,11 @@ SlabWidths all_alike(const LinearTask& task) {
 }
 
 }  // namespace
+
+std::int64_t divergence_stride(std::int64_t asked, std::int64_t slabs) {
+  if (asked > 0) return asked;
+  return slabs > kManySlabs ? kStrideOfMany : 1;
+}
 
 std::vector<std::int32_t> salience_order(const std::vector<double>& salience) {
   std::vector<std::int32_t> order(salience.size());

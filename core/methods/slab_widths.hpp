@@ -27,6 +27,9 @@ struct WidthSearch {
   bool scale_f16 = true;
 };
 
+// The stride of a linear of so many slabs.
+std::int64_t divergence_stride(std::int64_t asked, std::int64_t slabs);
+
 // The widths of every linear: the first p with the smallest divergence, over all tokens, of
 // softmax(x Qᵀ) from softmax(x Wᵀ), Q the slabs rounded to nearest. Throws Error where it is not
 // finite.

@@ -162,6 +162,10 @@ QuantizedLinear SlimLinear::assemble() const {
 
 }  // namespace
 
+std::int64_t slim_range_count(const Recipe& recipe) {
+  return std::ssize(range_factors(recipe.word("range") == "wide"));
+}
+
 std::vector<QuantizedLinear> round_slim(const Place& place, const TapTask& task, TapWork& work) {
   const Recipe& recipe = task.recipe();
   for (const LinearTask& linear : task.linears)  // before anything is sorted

@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
+#include "core/methods/costs.hpp"
 #include "core/methods/registry.hpp"
+#include "core/methods/storage.hpp"
 #include "core/model/linear.hpp"
 #include "kernels/error.hpp"
 #include "tests/core/methods/solo_work.hpp"
@@ -50,44 +53,154 @@ constexpr const char* kGptq = "[[grid]]\nmethod = \"gptq\"\nbits = 4\norder = \"
 // All rates 1e-9 G/s: seconds are operations.
 MachineRates unit_rates() { return {1, 1e-9, 1e-9, 1e-9, 1e30}; }
 
-// Bytes of the arrays that the methods themselves make, for all linears of all layers.
-struct Stored {
-  double required_bits = 0, weights = 0;
-  std::int64_t bytes = 0;
-};
-Stored stored(const Recipe& recipe, const LlamaConfig& config) {
-  Stored sum;
-  for (const Linear linear : kLinears) {
-    const std::int64_t rows = linear_rows(config, linear), cols = linear_cols(config, linear);
-    const Matrix<float> w = test::Random(1).normals(rows, cols);
+// Linears as the methods store them, layer 0 of any model; linears behind a tap together.
+std::vector<QuantizedLinear> rounded(const Recipe& recipe, const LlamaConfig& config) {
+  std::vector<QuantizedLinear> all;
+  for (const Tap tap : kTaps) {
+    const std::int64_t cols = tap_size(config, tap);
     const Matrix<float> x = test::Random(2).activations(2 * cols, cols);
-    const QuantizedLinear q = test::round_linear(cpu_place(1), recipe, w.view(), x.view()).stored;
-    sum.required_bits += q.bits_per_weight() * static_cast<double>(rows * cols);
-    sum.weights += static_cast<double>(rows * cols);
-    for (const auto& array : q.arrays)
-      sum.bytes += static_cast<std::int64_t>(array.data.size()) * config.layer_count;
+    const Place place = cpu_place(1);
+    test::SoloTapWork work(place, x.view(), recipe_needs(recipe).rounding);
+    std::vector<Matrix<float>> weights;
+    TapTask task;
+    task.tap = tap;
+    for (const Linear linear : linears_of(tap)) {
+      weights.push_back(test::Random(1).normals(linear_rows(config, linear), cols));
+      task.linears.push_back({linear, weights.back().view(), recipe});
+    }
+    for (RoundedLinear& linear : round_tap(place, task, work))
+      all.push_back(std::move(linear.stored));
   }
-  return sum;
+  return all;
 }
 
-TEST(PlanStorage, IsWhatTheMethodsStore) {
-  const Sweep sweep = sweep_of(
-      "[[grid]]\nmethod = \"rtn\"\nbits = [2, 3, 5, 8]\ngroup = [3, -1]\nsymmetric = [false, "
-      "true]\n"
-      "[[grid]]\nmethod = \"gptq\"\nbits = [3, 4]\ngroup = [3, -1]\norder = [\"none\", \"act\", "
-      "\"static\", \"gar\"]\n"
-      "symmetric = [false, true]\n");
-  const Plan plan = make_plan(sweep, small(), {}, {}, {});
-  ASSERT_EQ(plan.cells.size(), 48u);
-  std::int64_t bytes = 0;
-  for (std::size_t i = 0; i < plan.cells.size(); ++i) {
-    const Stored expected = stored(sweep.cells[i], small());
-    EXPECT_NEAR(plan.cells[i].bits_per_weight, expected.required_bits / expected.weights, 1e-12)
-        << plan.cells[i].name;
-    EXPECT_EQ(plan.cells[i].output_bytes, expected.bytes) << plan.cells[i].name;
-    bytes += expected.bytes;
+StoredBytes bytes_of(const QuantizedLinear& linear) {
+  StoredBytes bytes;
+  for (const auto& array : linear.arrays) {
+    const auto size = static_cast<std::int64_t>(array.data.size());
+    bytes += {array.required ? size : 0, size};
   }
-  EXPECT_EQ(plan.output_bytes, bytes);
+  return bytes;
+}
+
+// Where what is stored is known beforehand.
+void expect_stored(const std::string& grids) {
+  const Sweep sweep = sweep_of(grids);
+  const Plan plan = make_plan(sweep, small(), {}, {}, {});
+  std::int64_t output = 0;
+  for (std::size_t i = 0; i < plan.cells.size(); ++i) {
+    const std::vector<QuantizedLinear> linears = rounded(sweep.cells[i], small());
+    StoredBytes sum;
+    double weights = 0;
+    for (int l = 0; l < kLinearCount; ++l) {
+      const QuantizedLinear& q = linears[static_cast<std::size_t>(l)];
+      EXPECT_EQ(stored_bytes(sweep.cells[i], kLinears[static_cast<std::size_t>(l)], q.rows, q.cols),
+                bytes_of(q))
+          << plan.cells[i].name << " " << q.name;
+      sum += bytes_of(q);
+      weights += static_cast<double>(q.rows * q.cols);
+    }
+    EXPECT_NEAR(plan.cells[i].bits_per_weight, 8 * static_cast<double>(sum.required) / weights,
+                1e-12)
+        << plan.cells[i].name;
+    EXPECT_EQ(plan.cells[i].output_bytes, sum.all * small().layer_count) << plan.cells[i].name;
+    output += sum.all * small().layer_count;
+  }
+  EXPECT_EQ(plan.output_bytes, output);
+}
+
+// Grids whose cells store what follows from shapes, by method.
+const std::map<std::string, std::string>& exact_grids() {
+  static const std::map<std::string, std::string> grids = {
+      {"rtn", "bits = [2, 3, 5, 8]\ngroup = [3, -1]\nsymmetric = [false, true]\n"},
+      {"gptq",
+       "bits = [3, 4]\ngroup = [3, -1]\norder = [\"none\", \"act\", \"static\", \"gar\"]\n"
+       "symmetric = [false, true]\n"},
+      {"quip",
+       "bits = [2, 3]\nrescale = [true, false]\nshare_tap = [true, false]\n"
+       "rotation = [\"kronecker\", \"blocked\", \"none\"]\n"},
+      {"quip-rg", "bits = 4\nfactors = [\"balanced\", \"reference\"]\n"},
+      {"incoherence", "bits = 3\n"},
+      {"pb-llm",
+       "bits = [1, 1.7, 2.75, 8]\ngroup = [3, -1]\nmask_scope = [\"group\", \"slab\", "
+       "\"matrix\"]\n"},
+      {"billm", "bits = 1.1\ngroup = [3, -1]\nmeans = [true, false]\n"},
+      {"slim-llm", "bits = [2, 3, 7]\ngroup = [3, 1, -1]\nsba = false\n"},
+      {"fdb", "bits = 2\ngroup = [3, -1]\n"},
+      {"fdb-gptq", "bits = 2\ngroup = [3, -1]\n"},
+      {"fdb-block", "bits = 2\ngroup = 3\n"},
+  };
+  return grids;
+}
+
+std::string grid_of(const std::string& method, const std::string& options) {
+  return "[[grid]]\nmethod = \"" + method + "\"\n" + options;
+}
+
+TEST(PlanStorage, IsWhatEveryMethodStores) {
+  for (const Method& method : all_methods()) {
+    if (!method.later.empty() || method.round == nullptr) continue;
+    const auto options = exact_grids().find(std::string(method.name));
+    ASSERT_NE(options, exact_grids().end()) << method.name;
+    expect_stored(grid_of(options->first, options->second));
+  }
+}
+
+TEST(PlanStorage, IsWhatChainsStore) {
+  expect_stored(grid_of("incoherence+gptq", "bits = 3\n"));
+  expect_stored(grid_of("awq", "bits = 3\ngroup = 3\nminmax = [true, false]\n"));
+  expect_stored(grid_of("awq+fdb", "bits = 2\ngroup = 3\n"));
+  expect_stored(grid_of(  // fp32 scales
+      "smoothquant",
+      "bits = 8\ngroup = [3, -1]\nsymmetric = [true, false]\nfull_range = [true, "
+      "false]\n"));
+}
+
+TEST(PlanStorage, PbLlmOfAwkwardSlabs) {
+  LlamaConfig wide = small();  // the last slab of a row has 2 columns
+  wide.hidden_size = 130;
+  for (const double bits : {1.3, 2.7}) {
+    const Recipe recipe =
+        resolve_recipe("pb-llm", bits, -1,
+                       {{"mask_scope", std::string("slab")}, {"salient_bits", std::string("3")}});
+    const std::vector<QuantizedLinear> linears = rounded(recipe, wide);
+    for (std::size_t l = 0; l < linears.size(); ++l)
+      EXPECT_EQ(stored_bytes(recipe, kLinears[l], linears[l].rows, linears[l].cols),
+                bytes_of(linears[l]));
+  }
+}
+
+// Sizes as models have them: no run of codes ends in the middle of a byte.
+TEST(PlanStorage, SlimLlmMayChooseItsWidths) {
+  LlamaConfig config = small();
+  config.hidden_size = 64;
+  config.intermediate_size = 96;
+  config.head_count = 4;
+  config.head_size = 16;
+  constexpr std::int64_t kGroup = 16;
+  std::int64_t chosen = 0;
+  for (const int bits : {2, 3, 4, 7}) {
+    const Recipe recipe = resolve_recipe("slim-llm", bits, kGroup, {});
+    const std::vector<QuantizedLinear> linears = rounded(recipe, config);
+    for (std::size_t l = 0; l < linears.size(); ++l) {
+      const QuantizedLinear& q = linears[l];
+      StoredBytes planned = stored_bytes(recipe, kLinears[l], q.rows, q.cols);
+      const auto weights = static_cast<double>(q.rows * q.cols);
+      EXPECT_NEAR(8 * static_cast<double>(planned.required) / weights, q.bits_per_weight(),
+                  bits == 2 ? 3.75 / kGroup : 0);
+      // Of a pair of slabs 3 + 16 bits a row beside the codes, instead of 2 + 2.
+      const StoredArray* means = q.find("means");
+      const std::int64_t narrow = means == nullptr ? 0 : means->shape[1];
+      const std::int64_t expected = q.cols / kGroup / 2 / 2;
+      chosen += narrow;
+      if (bits == 2) {
+        const std::int64_t more = (narrow - expected) * 15 * q.rows / 8;
+        planned += {more, more};
+      }
+      EXPECT_EQ(planned, bytes_of(q)) << bits << " bits, " << q.name;
+    }
+  }
+  EXPECT_GT(chosen, 0);
 }
 
 TEST(PlanStorage, OfKnownShapes) {
@@ -143,6 +256,142 @@ TEST(PlanFlops, WithoutTrueSequentialALayerIsWalkedTwice) {
   ASSERT_EQ(plan.cells.size(), 2u);
   EXPECT_EQ(plan.cells[1].flops.forward, 2 * plan.cells[0].flops.forward);
   EXPECT_EQ(plan.cells[1].flops.statistics, plan.cells[0].flops.statistics);
+}
+
+// One layer of Llama 3 8B, 128 windows of 2048 tokens.
+struct Costs {
+  static constexpr double k = 4096, kv = 1024, f = 14336, tokens = 128 * 2048;
+  static constexpr double weights = 2 * k * k + 2 * k * kv + 3 * k * f;
+  static constexpr double squares = (2 * k + 2 * kv + 2 * f) * k * k + k * f * f;  // Σ out·in²
+  static constexpr double attention = 2 * k * tokens * 2049;
+  static constexpr double walk = 2 * tokens * weights + attention;
+  static constexpr double cubes = 3 * k * k * k + f * f * f;
+};
+LayerCost cost_of(const std::string& chain, double bits, std::int64_t group,
+                  const std::map<std::string, OptionValue>& options = {}) {
+  return layer_cost(resolve_recipe(chain, bits, group, options), llama_8b(), {128, 2048});
+}
+
+TEST(PlanCosts, AwqTriesModulesAndLinears) {
+  const LayerCost awq = cost_of("awq", 4, 128);
+  const double k = Costs::k, kv = Costs::kv, f = Costs::f, tokens = Costs::tokens;
+  EXPECT_NEAR(awq.walks / Costs::walk, 1, 1e-12);
+  // 20 points each; the module as it was once for every 42 points of q, k, v and 9 of gate, up.
+  const double qkv = 2 * tokens * k * (k + 2 * kv) + Costs::attention, o = 2 * tokens * k * k;
+  const double gate_up = 2 * tokens * 2 * k * f, down = 2 * tokens * k * f;
+  EXPECT_NEAR(awq.searches / (20 * (qkv + o + gate_up + down) + qkv + 3 * gate_up), 1, 1e-12);
+  // down by its Gram matrix; o's heads share channels.
+  const double clips = 20.0 * 128 * Costs::weights;
+  EXPECT_NEAR((awq.solve - awq.elementwise) / (20 * k * f * f + clips), 1, 1e-12);
+  const double searched = Costs::weights - k * k;
+  EXPECT_NEAR(awq.elementwise / (10 * Costs::weights + 200 * searched), 1, 1e-12);
+  EXPECT_GT(awq.statistics, tokens * (3 * k * k + f * f));
+  EXPECT_EQ(awq.factorization, 0);
+
+  const LayerCost linear = cost_of("awq", 4, 128, {{"search", std::string("linear")}});
+  EXPECT_EQ(linear.searches, 0);
+  EXPECT_NEAR((linear.solve - linear.elementwise) / (20 * (Costs::squares - k * k * k) + clips), 1,
+              1e-12);
+  const LayerCost both = cost_of("awq+gptq", 4, 128);
+  EXPECT_EQ(both.walks, 2 * awq.walks);
+  EXPECT_EQ(both.searches, awq.searches);
+}
+
+TEST(PlanCosts, SlimWalksItsCandidates) {
+  const LayerCost slim = cost_of("slim-llm", 3, 128);
+  const double k = Costs::k, f = Costs::f, tokens = Costs::tokens;
+  const double up = 2 * k + 2 * Costs::kv + 2 * f;  // rows with k columns: 16 pairs of slabs
+  // down has 112 slabs: every eighth token.
+  const double walks = 6 * tokens * (up * k + k * f / 8);
+  const double divergences = 40 * tokens * (17 * up + 57 * k / 8);
+  EXPECT_NEAR(slim.searches / (walks + divergences), 1, 1e-12);
+  EXPECT_NEAR(slim.elementwise / (divergences + 3030 * Costs::weights), 1, 1e-12);
+  EXPECT_NEAR((slim.solve - 3030 * Costs::weights) / (3 * Costs::squares), 1, 1e-12);
+  EXPECT_EQ(cost_of("slim-llm", 3, 128, {{"sba", false}}).searches, 0);
+  EXPECT_EQ(cost_of("slim-llm", 3, -1).searches, 0);
+}
+
+TEST(PlanCosts, QuipRotatesAndDescends) {
+  const LayerCost quip = cost_of("quip", 2, -1);
+  const double k = Costs::k, kv = Costs::kv, f = Costs::f;
+  // 4096 = 64·64, 14336 = 112·128, 1024 = 32·32
+  const double in = 2 * 128, inner = 2 * 240;
+  EXPECT_NEAR(quip.factorization / (Costs::cubes / 3 + 2 * (3 * k * k * in + f * f * inner)), 1,
+              1e-12);
+  const double turns = 2 * k * k * in + 2 * k * kv * in + 3 * k * f * in  // sides of 4096
+                       + 2 * k * kv * 2 * 64 + 2 * k * k * in + 3 * k * f * inner;
+  EXPECT_NEAR(quip.solve / (3 * Costs::squares + 2 * turns), 1, 1e-12);
+  const LayerCost greedy = cost_of("quip-rg", 2, -1);
+  EXPECT_NEAR((greedy.solve - quip.solve) / (5 * 2 * Costs::squares), 1, 1e-12);
+  const LayerCost five = cost_of("quip", 2, -1, {{"rho", std::string("auto")}});
+  EXPECT_NEAR((five.solve - quip.solve) / (4 * Costs::squares), 1, 1e-12);
+  const LayerCost apart = cost_of("quip", 2, -1, {{"share_tap", false}});
+  EXPECT_NEAR((apart.factorization - quip.factorization) / (3 * (k * k * k / 3 + 2 * k * k * in)),
+              1, 1e-12);
+  const LayerCost straight = cost_of("quip", 2, -1, {{"rotation", std::string("none")}});
+  EXPECT_NEAR(straight.solve / (3 * Costs::squares), 1, 1e-12);
+}
+
+TEST(PlanCosts, SearchesOfBinaryMethods) {
+  const LayerCost billm = cost_of("billm", 1.1, 128);
+  EXPECT_NEAR(billm.elementwise / ((49 * 40 + 81 * 20) * Costs::weights), 1, 1e-12);
+  EXPECT_NEAR((billm.solve - billm.elementwise) / (3 * Costs::squares), 1, 1e-12);
+  const LayerCost few = cost_of("billm", 1.1, 128, {{"candidates", std::int64_t{2}}});
+  EXPECT_LT(few.elementwise, billm.elementwise / 2);
+  const LayerCost fdb = cost_of("fdb", 2, 128), feedback = cost_of("fdb-gptq", 2, 128);
+  EXPECT_EQ(fdb.walks + fdb.statistics + fdb.factorization, 0);
+  EXPECT_NEAR(fdb.solve / ((82 * 8 + 20 * 12 + 10) * Costs::weights), 1, 1e-12);
+  EXPECT_NEAR((feedback.solve - feedback.elementwise) / (3 * Costs::squares), 1, 1e-12);
+  const LayerCost tuned = cost_of("fdb-block", 2, 128);
+  EXPECT_NEAR(tuned.searches / (28 * Costs::walk), 1, 1e-12);  // 4 + 3 · 8 epochs
+  EXPECT_GT(cost_of("fdb-gptq", 2, 128, {{"joint_rounds", std::int64_t{1}}}).solve,
+            feedback.solve + 5 * Costs::squares);
+}
+
+TEST(PlanCosts, SearchesOfRanges) {
+  const LayerCost plain = cost_of("gptq", 4, 128), mse = cost_of("gptq", 4, 128, {{"mse", true}});
+  EXPECT_EQ(plain.elementwise, 0);
+  EXPECT_NEAR(mse.elementwise / (80 * 30 * Costs::weights), 1, 1e-12);
+  EXPECT_NEAR((mse.solve - plain.solve) / mse.elementwise, 1, 1e-9);
+  const LayerCost errors = cost_of("slim-llm", 3, -1, {{"sqc", std::string("hessian")}});
+  EXPECT_NEAR(errors.elementwise / (101 * 10 * Costs::weights), 1, 1e-12);
+  EXPECT_EQ(cost_of("slim-llm", 3, -1, {{"sqc", std::string("none")}}).elementwise, 0);
+}
+
+// A survey rounds every linear with 2 to 8 bits.
+TEST(PlanCosts, ABudgetIsSpreadFirst) {
+  const LayerCost plain = cost_of("gptq", 4, 128);
+  const LayerCost budget = cost_of("gptq", 4, 128, {{"budget", true}});
+  EXPECT_EQ(budget.walks, 2 * plain.walks);
+  EXPECT_EQ(budget.statistics, 2 * plain.statistics);
+  EXPECT_EQ(budget.solve, 8 * plain.solve);
+  EXPECT_GT(cost_of("rtn", 4, 128, {{"budget", true}}).walks, 0);
+}
+
+TEST(PlanCosts, WhatACellTriesIsNotShared) {
+  const Sweep sweep = sweep_of("[[grid]]\nmethod = \"awq\"\nbits = [3, 4]\ngroup = 128\n");
+  const Plan plan = make_plan(sweep, llama_8b(), {}, {}, {});
+  ASSERT_EQ(plan.cells.size(), 2u);
+  EXPECT_EQ(plan.cells[1].shares_with, plan.cells[0].name);
+  EXPECT_NEAR(plan.cells[0].flops.forward - plan.cells[1].flops.forward, 32 * Costs::walk,
+              1e-9 * plan.cells[0].flops.forward);
+  EXPECT_GT(plan.cells[1].flops.forward, 0);
+}
+
+TEST(PlanCosts, RotatedFactorsAreOthers) {
+  const auto name = [](const std::string& chain, double bits, std::int64_t group,
+                       const std::map<std::string, OptionValue>& options = {}) {
+    return factor_name(resolve_recipe(chain, bits, group, options));
+  };
+  const std::map<std::string, OptionValue> natural = {{"order", std::string("none")}};
+  EXPECT_EQ(name("gptq", 4, 128, natural), name("slim-llm", 3, -1));
+  EXPECT_EQ(name("gptq", 4, 128), name("gptq", 3, 64));
+  const std::map<std::string, OptionValue> gar = {{"order", std::string("gar")}};
+  EXPECT_NE(name("gptq", 4, 128, gar), name("gptq", 4, 64, gar));
+  EXPECT_NE(name("gptq", 4, 128), name("quip", 4, -1, {{"damp", 0.01}}));
+  EXPECT_EQ(name("quip", 2, -1), name("quip", 3, -1));
+  EXPECT_NE(name("quip", 2, -1), name("incoherence+gptq", 2, -1));
+  EXPECT_NE(name("quip", 2, -1), name("quip", 2, -1, {{"seed", std::int64_t{3}}}));
 }
 
 constexpr std::int64_t kMiB = 1 << 20;
@@ -282,6 +531,15 @@ TEST(PlanTime, ThreadsInProportion) {
   rates.threads = 4;
   EXPECT_NEAR(make_plan(sweep_of(kGptq), small(), {1, 1, 1}, {}, rates).seconds, alone * 4,
               alone * 1e-9);
+}
+
+// Single elements at a fifth of the speed of products.
+TEST(PlanTime, ElementwiseIsSlower) {
+  const Plan plan =
+      make_plan(sweep_of(kGptq + std::string("mse = true\n")), small(), {}, {}, unit_rates());
+  const double elementwise =
+      80.0 * 30 * static_cast<double>(parameter_counts(small()).layer_linears) * 3;
+  EXPECT_NEAR((plan.seconds - plan.flops.total()) / (4 * elementwise), 1, 1e-9);
 }
 
 // Replicas share everything but the factorization.
