@@ -14,6 +14,7 @@ namespace bitgrid {
 namespace {
 
 using testing::ElementsAre;
+using testing::IsSupersetOf;
 
 constexpr const char* kHead = "model = \"m\"\noutput = \"o\"\n";
 
@@ -314,26 +315,27 @@ TEST(ShippedSweeps, HaveTheCellsOfTheirTables) {
   const Sweep demo = read_sweep(folder + "demo/demo.toml", {});
   EXPECT_EQ(demo.model, folder + "demo/model");
   EXPECT_EQ(demo.calibration, (Sweep::Calibration{"c4", 64, 256, 0, 16}));
-  EXPECT_THAT(
-      names(demo),
-      ElementsAre("fp16", "rtn-w8-g32", "rtn-w4-g32", "rtn-w3-g32", "rtn-w2-g32", "rtn-w8-pc",
-                  "rtn-w4-pc", "rtn-w3-pc", "rtn-w2-pc", "gptq-w8-g32-order=none",
-                  "gptq-w4-g32-order=none", "gptq-w3-g32-order=none", "gptq-w2-g32-order=none",
-                  "gptq-w8-pc-order=none", "gptq-w4-pc-order=none", "gptq-w3-pc-order=none",
-                  "gptq-w2-pc-order=none"));
+  EXPECT_EQ(names(demo).size(), 34u);
+  EXPECT_THAT(names(demo),
+              IsSupersetOf({"fp16", "rtn-w8-g32", "rtn-w2-pc", "gptq-w4-g32-order=none",
+                            "gptq-w2-pc-order=none", "awq-w3-g32", "smoothquant-w4-a4-pc",
+                            "quip-w2-pc", "slim-llm-w2-g32", "fdb-gptq-w2-g32", "fdb-block-w2-g32",
+                            "pb-llm-w1.7-g128", "billm-w1.1-g128"}));
   const Sweep small = read_sweep(folder + "llama3-8b.toml", {});
   EXPECT_EQ(small.calibration, (Sweep::Calibration{"wikitext2", 128, 2048, 2, 16}));
   EXPECT_THAT(small.evaluation.perplexity, ElementsAre("wikitext2", "c4", "ptb"));
-  EXPECT_THAT(
-      names(small),
-      ElementsAre("fp16", "rtn-w4-g128", "rtn-w3-g128", "rtn-w2-g128", "rtn-w8-pc", "rtn-w4-pc",
-                  "rtn-w3-pc", "rtn-w2-pc", "gptq-w4-g128-order=none", "gptq-w3-g128-order=none",
-                  "gptq-w2-g128-order=none", "gptq-w8-pc-order=none", "gptq-w4-pc-order=none",
-                  "gptq-w3-pc-order=none", "gptq-w2-pc-order=none"));
+  // Table 1: seven cells each of three methods, three of two, and four more; and three of weights
+  // and activations.
+  EXPECT_EQ(names(small).size(), 1u + 31u + 3u);
+  EXPECT_THAT(names(small),
+              IsSupersetOf({"fp16", "rtn-w4-g128", "rtn-w8-pc", "gptq-w2-g128-order=none",
+                            "gptq-w8-pc-order=none", "awq-w2-g128", "awq-w8-pc", "slim-llm-w4-g128",
+                            "quip-w3-pc", "fdb-block-w2-g128", "pb-llm-w2-g128", "pb-llm-w1.7-g128",
+                            "billm-w1.1-g128", "smoothquant-w6-a6-pc"}));
   const Sweep large = read_sweep(folder + "llama3-70b.toml", {});
-  EXPECT_THAT(names(large), ElementsAre("fp16", "rtn-w4-g128", "rtn-w3-g128", "rtn-w2-g128",
-                                        "gptq-w4-g128-order=none", "gptq-w3-g128-order=none",
-                                        "gptq-w2-g128-order=none"));
+  EXPECT_EQ(names(large).size(), 1u + 18u + 3u);
+  EXPECT_THAT(names(large), IsSupersetOf({"awq-w3-g128", "slim-llm-w2-g128", "quip-w4-pc",
+                                          "pb-llm-w2-g128", "billm-w1.1-g128"}));
 }
 
 TEST(ReadSweep, NamesAFileThatIsNotThere) {

@@ -384,7 +384,9 @@ TEST(PbLlm, RefusesWhatCannotBe) {
   w(17, 9) = 1e30f;
   EXPECT_THAT(message(pb(2, 16)), HasSubstr("row 17"));
   w(17, 9) = 0;
-  EXPECT_THAT(message(pb(5, 16, {{"salient_bits", std::string("4")}})),
+  EXPECT_THAT(message_of([] {
+                pb(5, 16, {{"salient_bits", std::string("4")}});
+              }),
               HasSubstr("salient weights of 4 bits"));
   EXPECT_THROW(pb(0.9, 16), InputError);
   EXPECT_THROW(pb(8.1, 16), InputError);
