@@ -154,6 +154,8 @@ class Checker {
   void check_layer(const std::string& cell, std::int64_t number, LayersSeen& seen) {
     const std::string part = layer_part(cell, number), where = parts_.label(part);
     const StoredLayer stored = layer_of(parts_.read(part), where);
+    for (const StoredArray& array : stored.layer.arrays)
+      check_padding(array, fmt::format("{}: layer/{}", where, array.name));
     for (std::size_t i = 0; i < stored.layer.linears.size(); ++i) {
       const QuantizedLinear& linear = stored.layer.linears[i];
       check_linear(linear, stored.code_hashes[i], fmt::format("{}: {}", where, linear.name));

@@ -18,10 +18,12 @@ using Lines = std::vector<std::string>;
 // What two runs of one sweep may differ in: when, where and how fast, which build, and the sweep's
 // other lines. All else in a file is compared, whatever it is.
 const std::set<std::string> kNotCompared = {
-    "host",         "hosts",        "shared_with", "rank",    "started_s",
-    "finished_s",   "wall_s",       "seconds",     "version", "peak_memory_bytes",
-    "factor_s",     "solve_s",      "sweep_text",  "blas",    "failure",
-    "tensors_kept", "method_title", "calibration", "set"};
+    "host",   "hosts",   "shared_with",       "rank",         "started_s",   "finished_s",
+    "wall_s", "version", "peak_memory_bytes", "factor_s",     "solve_s",     "sweep_text",
+    "blas",   "failure", "tensors_kept",      "method_title", "calibration", "set"};
+
+// The groups of times. A dataset of that name is a plane of codes (format "billm").
+const std::set<std::string> kGroupsNotCompared = {"seconds"};
 
 // Attributes that follow from what is compared anyway.
 const std::set<std::string> kDerived = {"code_hash", "linears", "arrays"};
@@ -83,9 +85,10 @@ void diff_texts(const std::vector<std::string>& a, const std::vector<std::string
 
 // Calls both(x, y, name) for names in both maps; the others are differences themselves.
 template <class Map, class Both>
-void diff_maps(const Map& a, const Map& b, const std::string& where, Lines& lines, Both&& both) {
+void diff_maps(const Map& a, const Map& b, const std::set<std::string>& skipped,
+               const std::string& where, Lines& lines, Both&& both) {
   for (const auto& [name, x] : a) {
-    if (kNotCompared.contains(name)) continue;
+    if (skipped.contains(name)) continue;
     const auto it = b.find(name);
     if (it == b.end())
       lines.push_back(fmt::format("{}: {} is only in the first", where, name));
@@ -93,14 +96,14 @@ void diff_maps(const Map& a, const Map& b, const std::string& where, Lines& line
       both(x, it->second, name);
   }
   for (const auto& [name, y] : b)
-    if (!kNotCompared.contains(name) && !a.contains(name))
+    if (!skipped.contains(name) && !a.contains(name))
       lines.push_back(fmt::format("{}: {} is only in the second", where, name));
 }
 
 void diff_attributes(const std::map<std::string, Attribute>& a,
                      const std::map<std::string, Attribute>& b, const std::string& where,
                      Lines& lines) {
-  diff_maps(a, b, where, lines,
+  diff_maps(a, b, kNotCompared, where, lines,
             [&](const Attribute& x, const Attribute& y, const std::string& name) {
               if (!kDerived.contains(name) && !same(x, y))
                 lines.push_back(
@@ -122,11 +125,11 @@ void diff_dataset(const Dataset& a, const Dataset& b, const std::string& where, 
 
 void diff_nodes(const Node& a, const Node& b, const std::string& where, Lines& lines) {
   diff_attributes(a.attributes, b.attributes, where, lines);
-  diff_maps(a.datasets, b.datasets, where, lines,
+  diff_maps(a.datasets, b.datasets, kNotCompared, where, lines,
             [&](const Dataset& x, const Dataset& y, const std::string& name) {
               diff_dataset(x, y, where + ": " + name, lines);
             });
-  diff_maps(a.groups, b.groups, where, lines,
+  diff_maps(a.groups, b.groups, kGroupsNotCompared, where, lines,
             [&](const Node& x, const Node& y, const std::string& name) {
               diff_nodes(x, y, where + ": " + name, lines);
             });

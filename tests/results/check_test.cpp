@@ -208,6 +208,11 @@ TEST_F(Check, BitsBehindARowsLastCodeMustBeZero) {
   layer.linears[0].arrays[0].data[7] |= std::byte{0x80};
   store.write_layer(header, layer);
   EXPECT_THAT(joined(check(run(), false)), HasSubstr("codes: row 1 does not end in zero bits"));
+  layer = sample_layer(header, 0);
+  layer.arrays[1].data[2] |= std::byte{0x40};  // 20 of 24 bits
+  store.write_layer(header, layer);
+  EXPECT_THAT(joined(check(run(), false)),
+              HasSubstr("layer/awq.mlp.down_proj.clip: row 0 does not end in zero bits"));
 }
 
 TEST_F(Check, CompleteMeansEveryListedCellFinished) {

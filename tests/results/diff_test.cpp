@@ -72,6 +72,14 @@ TEST_F(Diff, EverySingleChangeIsFound) {
        [](auto& l, auto&) { l.linears[1].arrays[3].data[0] ^= std::byte{1}; }},
       {"mlp.down_proj: order",
        [](auto& l, auto&) { l.linears[1].arrays[4].data[0] ^= std::byte{1}; }},
+      {"layer: input_layernorm.weight: 1 of 96 elements differ, the first at 95",
+       [](auto& l, auto&) { l.arrays[0].data[191] ^= std::byte{1}; }},
+      {"layer: awq.mlp.down_proj.clip: 1 of 9 elements differ, the first at 3",
+       [](auto& l, auto&) { l.arrays[1].data[3] ^= std::byte{1}; }},
+      {"layer: awq.points is only in the first",
+       [](auto& l, auto&) { l.arrays.erase(l.arrays.begin() + 2); }},
+      {"layer: tuning_loss: required: false against true",
+       [](auto& l, auto&) { l.arrays[3].required = true; }},
       {"loss",
        [](auto& l, auto&) {
          l.linears[1].diagnostics.loss = std::nextafter(l.linears[1].diagnostics.loss, 9);
@@ -106,6 +114,19 @@ TEST_F(Diff, EverySingleChangeIsFound) {
     EXPECT_TRUE(any_contains(lines, "gptq-w4-g32")) << joined(lines);
     EXPECT_TRUE(any_contains(lines, expected)) << joined(lines);
   }
+}
+
+// Times are a group "seconds"; a plane of codes may have that name, too.
+TEST_F(Diff, ADatasetIsNotTakenForTimes) {
+  LayerRecord layer = sample_layer(gptq(), 1);
+  layer.linears[0].arrays.push_back(sample_packed("seconds", 129, 96, 1, 3));
+  Store::join(a()).write_layer(gptq(), layer);
+  EXPECT_THAT(with([&](auto& l, auto&) { l = layer; }), IsEmpty());
+  EXPECT_THAT(with([&](auto& l, auto&) {
+                l = layer;
+                l.linears[0].arrays.back().data[7] ^= std::byte{1};
+              }),
+              ElementsAre(HasSubstr("self_attn.q_proj: seconds: 1 of 1548 elements differ")));
 }
 
 // A setting stands in every file of every cell, and is one difference all the same.

@@ -99,6 +99,18 @@ void expect_same_lists(const std::vector<Record>& a, const std::vector<Record>& 
   }
 }
 
+// What transforms and tuning leave with a layer: a norm, codes of four bits, a list and a pair.
+std::vector<StoredArray> sample_layer_arrays(unsigned seed) {
+  std::vector<std::uint16_t> norm;
+  for (unsigned j = 0; j < 96; ++j)
+    norm.push_back(static_cast<std::uint16_t>(0x3f00 + (seed + 11 * j) % 0x200));  // bf16, 0.5 … 4
+  StoredArray clip = sample_packed("awq.mlp.down_proj.clip", 3, 5, 4, seed);
+  clip.required = false;
+  return {array_from("input_layernorm.weight", DType::bf16, {96}, norm, true), std::move(clip),
+          array_from("awq.points", DType::i32, {4}, std::vector<std::int32_t>{-1, 0, 7, 19}, false),
+          array_from("tuning_loss", DType::f32, {2}, std::vector<float>{0.5f, 0.25f}, false)};
+}
+
 }  // namespace
 
 TemporaryDirectory::TemporaryDirectory() {
@@ -181,6 +193,7 @@ LayerRecord sample_layer(const CellHeader& cell, std::int64_t layer) {
       sample_linear("self_attn.q_proj", 129, 96, bits, group, seed));  // codes beyond 4 KiB
   record.linears.push_back(sample_linear("mlp.down_proj", 3, 64, bits, group, seed + 1));
   record.linears.push_back(sample_linear("mlp.up_proj", 1, 32, bits, group, seed + 2));
+  record.arrays = sample_layer_arrays(seed);
   record.host = "n1";
   record.rank = 3;
   record.started_s = 1.7e9 + 0.25;
@@ -223,6 +236,7 @@ CellRecord sample_cell(const CellHeader& header, const std::vector<LayerRecord>&
   cell.wall_s = 75;
   cell.peak_memory_bytes = 3 << 20;
   cell.hosts = {"n1", "n2"};
+  cell.shared_with = {"gptq-w3-g32"};
   cell.finished_s = 1.7e9 + 60;
   return cell;
 }
@@ -312,6 +326,7 @@ void expect_same(const CellHeader& a, const CellHeader& b, bool with_sweep_text)
 void expect_same(const LayerRecord& a, const LayerRecord& b) {
   using L = LayerRecord;
   expect_fields(a, b, &L::layer, &L::host, &L::rank, &L::started_s, &L::finished_s, &L::seconds);
+  EXPECT_TRUE(a.arrays == b.arrays);
   expect_same_lists(a.linears, b.linears);
 }
 
@@ -319,7 +334,7 @@ void expect_same(const CellRecord& a, const CellRecord& b) {
   using C = CellRecord;
   expect_same(a.header, b.header, true);
   expect_fields(a, b, &C::status, &C::failure, &C::bits_per_weight, &C::tensors_kept, &C::seconds,
-                &C::wall_s, &C::peak_memory_bytes, &C::hosts, &C::finished_s);
+                &C::wall_s, &C::peak_memory_bytes, &C::hosts, &C::shared_with, &C::finished_s);
   expect_same_lists(a.metrics, b.metrics);
   expect_same_lists(a.linears, b.linears);
 }
