@@ -76,6 +76,8 @@ class Task {
   std::span<const TaskSubset> subsets() const;
   std::span<const TaskDocument> documents() const;
   std::int64_t request_count() const;  // Σ option_count
+  // The option that the k-th request of a document asks for: k, or counted from the last one.
+  std::int32_t option_at(const TaskDocument& document, std::int32_t k) const;
   // "FILE:LINE", for messages.
   std::string place_of(std::int64_t document) const;
 

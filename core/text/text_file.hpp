@@ -34,6 +34,11 @@ class JsonLines {
   std::size_t size() const { return lines_.size(); }
   // A string field of row i. Throws InputError "PATH:LINE: …".
   std::string text(std::size_t i, const char* field) const;
+  // Row i as it stands in the file, and its line, from 1.
+  std::string_view row(std::size_t i) const {
+    return std::string_view(bytes_).substr(lines_[i].first, row_bytes(i));
+  }
+  std::size_t line(std::size_t i) const { return i + 1; }
   std::size_t row_bytes(std::size_t i) const { return lines_[i].second - lines_[i].first; }
   const std::string& path() const { return path_; }
 

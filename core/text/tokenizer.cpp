@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/text/bpe.hpp"
 #include "core/text/special_tokens.hpp"
 #include "core/text/split.hpp"
@@ -109,5 +111,9 @@ std::int64_t Tokenizer::vocab_size() const {
 }
 bool Tokenizer::adds_bos() const { return state_->adds_bos; }
 std::int32_t Tokenizer::bos_id() const { return state_->bos_id; }
+bool Tokenizer::cuts_behind_lines() const {
+  return std::none_of(state_->added_texts.begin(), state_->added_texts.end(),
+                      [](const auto& text) { return text->find('\n') != text->npos; });
+}
 
 }  // namespace bitgrid

@@ -33,6 +33,10 @@ class Tokenizer {
   std::int64_t vocab_size() const;  // ordinary and special tokens
   bool adds_bos() const;            // the file's post-processor prepends begin-of-text
   std::int32_t bos_id() const;      // −1 if the file has none
+  // No added token holds a line feed. Then text that is cut behind a line feed, in front of
+  // something that is no white space, has the ids of its two parts, end to end: the splitting rule
+  // ends a piece there whatever follows.
+  bool cuts_behind_lines() const;
 
  private:
   struct State;

@@ -94,12 +94,16 @@ void append_utf8(std::string& text, char32_t c) {
   }
 }
 
-std::string_view python_strip(std::string_view text) {
+std::string_view python_lstrip(std::string_view text) {
   while (!text.empty()) {
     const CodePoint c = decode_valid_utf8(text.data());
     if (!is_python_space(c.value)) break;
     text.remove_prefix(c.bytes);
   }
+  return text;
+}
+
+std::string_view python_rstrip(std::string_view text) {
   while (!text.empty()) {
     std::size_t last = text.size() - 1;
     while (last > 0 && (static_cast<unsigned char>(text[last]) & 0xC0) == 0x80) --last;
@@ -108,5 +112,7 @@ std::string_view python_strip(std::string_view text) {
   }
   return text;
 }
+
+std::string_view python_strip(std::string_view text) { return python_rstrip(python_lstrip(text)); }
 
 }  // namespace bitgrid

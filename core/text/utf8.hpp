@@ -41,5 +41,7 @@ void append_utf8(std::string& text, char32_t code_point);
 // Python's str.strip: takes White_Space and U+001C–001F off both ends of valid UTF-8, which is more
 // than the splitting rule's \s. The data sets' loaders strip rows with it.
 std::string_view python_strip(std::string_view text);
+std::string_view python_lstrip(std::string_view text);  // the front alone
+std::string_view python_rstrip(std::string_view text);  // the end alone
 
 }  // namespace bitgrid
