@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "core/evaluation/task.hpp"
 #include "kernels/error.hpp"
+#include "tests/core/text/text_fixtures.hpp"
 
 namespace bitgrid {
 namespace {
@@ -130,6 +132,25 @@ TEST(TaskToml, MistakesAreNamedWithTheirLine) {
        "t.toml: derived field 'q' uses 'r', which is derived later"},
   };
   for (const Case& c : cases) EXPECT_EQ(message_of(c.text), c.message) << c.text;
+}
+
+// README.md's example is a task file that works, on the row that stands above it.
+TEST(TaskToml, TheDocumentedExample) {
+  std::ifstream in(std::string(BITGRID_SOURCE_DIR) + "/README.md");
+  const std::string readme{std::istreambuf_iterator<char>(in), {}};
+  const std::size_t begin = readme.find("name    = \"ferry\"");
+  ASSERT_NE(begin, readme.npos);
+  const std::string text = readme.substr(begin, readme.find("```", begin) - begin);
+  const std::size_t row = readme.find("`{\"passage\"") + 1;
+  const test::Folder folder;
+  folder.write("ferry.jsonl", readme.substr(row, readme.find('`', row) - row));
+  const Task task = Task::read(parse_task_toml(text, "README.md"), folder.path(), {});
+  const DocumentTexts texts = task.texts(0);
+  EXPECT_EQ(texts.contexts,
+            std::vector<std::string>{
+                "The ferry leaves at noon.\nQuestion: When does it leave?\nAnswer:"});
+  EXPECT_EQ(texts.continuations, (std::vector<std::string>{" at noon", " at six"}));
+  EXPECT_EQ(task.documents()[0].gold, 0);
 }
 
 }  // namespace
