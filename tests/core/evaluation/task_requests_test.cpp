@@ -167,15 +167,16 @@ TEST(TaskTexts, LimitTakesTheFirstOfEverySubset) {
   EXPECT_EQ(task.documents()[20].row, 2);
 }
 
-// A set with two equal rows and three rows in all: with one shot, two are drawn, and where both are
-// the document's, a second draw takes one of the others.
+// Three rows are equal, one differs. With one shot two are drawn, and where both are equal to the
+// document's, a second draw takes the one that is left.
 TEST(TaskTexts, ShotsNeverShowTheQuestionItself) {
   const Folder folder;
   const std::string twin = "{\"question\": \"twin\", \"passage\": \"p\", \"label\": 1}\n";
   const Task task = task_of_rows(
-      folder, "boolq", twin + twin + "{\"question\": \"other\", \"passage\": \"p\", \"label\": 0}",
+      folder, "boolq",
+      twin + twin + twin + "{\"question\": \"other\", \"passage\": \"p\", \"label\": 0}",
       {"lmeh-0.4", 1, 0});
-  for (std::int64_t d : {0, 1})
+  for (std::int64_t d = 0; d < 3; ++d)
     EXPECT_EQ(task.texts(d).contexts[0],
               "p\nQuestion: other?\nAnswer: no\n\np\nQuestion: twin?\nAnswer:");
 }
