@@ -27,8 +27,13 @@ class TaskReference : public testing::TestWithParam<Reference> {
 
 // One line of digests.csv.
 RequestDigests digests_of(const std::vector<std::string>& row) {
-  return {std::stoll(row[2]), std::stoll(row[3]), std::stoll(row[4]), std::stoll(row[5]),
-          row[6],             row[7],             row[8]};
+  return {std::stoll(row[2]),
+          std::stoll(row[3]),
+          std::stoll(row[4]),
+          std::stoll(row[5]),
+          row[6],
+          row[7],
+          row[8]};
 }
 
 std::int64_t subset_of(const Task& task, const std::string& scope) {
@@ -45,8 +50,8 @@ TEST_P(TaskReference, RequestsAreTheHarnesses) {
   for (const auto& row : csv_rows(file("digests.csv"))) {
     for (const char* profile : {"lmeh-0.4", "lmeh-0.5"}) {
       SCOPED_TRACE(row[0] + " with " + row[1] + " shots, " + profile);
-      const Task task = read_task(row[0].substr(0, 4) == "mmlu" ? "mmlu" : row[0],
-                                  GetParam().tasks, {profile, std::stoll(row[1]), 0});
+      const Task task = read_task(row[0].substr(0, 4) == "mmlu" ? "mmlu" : row[0], GetParam().tasks,
+                                  {profile, std::stoll(row[1]), 0});
       const TokenRequests requests = token_requests(place_, task, tokenizer_, 1024);
       const RequestDigests found =
           request_digests(task, requests, tokenizer_, subset_of(task, row[0]));
@@ -107,8 +112,8 @@ TEST_P(TaskReference, MetricsAreTheHarnesses) {
     if (csv_rows(file(definition.name + ".csv")).empty()) continue;
     for (const std::string profile : {"lmeh-0.4", "lmeh-0.5"}) {
       const Task task = read_task(definition.name, GetParam().tasks, {profile, {}, 0});
-      const auto scores = reference_scores(file(definition.name + ".csv"),
-                                           definition.has_subsets(), profile == "lmeh-0.5");
+      const auto scores = reference_scores(file(definition.name + ".csv"), definition.has_subsets(),
+                                           profile == "lmeh-0.5");
       for (const TaskMetric& metric : task_metrics(task, document_outcomes(task, scores))) {
         if (metric.scope == "mmlu_unlisted") continue;  // a group of ours
         const std::string key = metric.scope + " " + profile + " " + metric.metric;
@@ -125,11 +130,12 @@ TEST_P(TaskReference, MetricsAreTheHarnesses) {
   EXPECT_EQ(compared, expected.size());
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Sets, TaskReference,
-    testing::Values(Reference{"demo", kDemoTasks},
-                    Reference{"awkward", kReference + "awkward/tasks"}),
-    [](const testing::TestParamInfo<Reference>& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Sets, TaskReference,
+                         testing::Values(Reference{"demo", kDemoTasks},
+                                         Reference{"awkward", kReference + "awkward/tasks"}),
+                         [](const testing::TestParamInfo<Reference>& info) {
+                           return info.param.name;
+                         });
 
 }  // namespace
 }  // namespace bitgrid
