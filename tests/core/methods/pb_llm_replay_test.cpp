@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/methods/pb_llm.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "tests/core/methods/solo_work.hpp"
 #include "tests/oracle/binary.hpp"
@@ -61,7 +62,8 @@ void check_mask(const Stored& s, const Matrix<float>& w, const Square& u, std::i
   }
 }
 
-// Means and deviations of the original weights, the row's grid, and its zero from the stored scale.
+// Means and deviations of the original weights, the row's grid, and its zero from the scale before
+// it was rounded.
 void check_parameters(const Stored& s, const Matrix<float>& w, std::int64_t r, std::int64_t group) {
   double lo = 0, hi = 0;
   for (std::int64_t j = 0; j < w.cols(); ++j) {
@@ -69,7 +71,7 @@ void check_parameters(const Stored& s, const Matrix<float>& w, std::int64_t r, s
     hi = std::max(hi, static_cast<double>(w(r, j)));
   }
   EXPECT_NEAR(s.scales(r, 0), (hi - lo) / 255, 1.01 * kRoundF16 * (hi - lo) / 255);
-  EXPECT_NEAR(s.zeros(r, 0), -lo / s.scales(r, 0), 0.5 + 255 * 4 * kRoundF32);
+  EXPECT_NEAR(s.zeros(r, 0), -lo / ((hi - lo) / 255), 0.5 + 255 * 4 * kRoundF32);
   for (std::int64_t g = 0; g < s.means.cols(); ++g) {
     Values values;
     for (std::int64_t j = g * group; j < std::min(w.cols(), (g + 1) * group); ++j)
@@ -163,7 +165,7 @@ TEST_P(PbLlmReplay, FollowsThePlainLoopInDoubles) {
 }
 
 // Less than a panel, panels with missing rows, and up to three blocks of 128 columns; of a thousand
-// zeros some would be others if they came from scales that are not rounded.
+// zeros some would be others if they came from the stored scales.
 INSTANTIATE_TEST_SUITE_P(Shapes, PbLlmReplay,
                          testing::Values(ReplayCase{3, 24, 8, 2}, ReplayCase{1000, 16, 16, 2},
                                          ReplayCase{19, 128, 128, 2}, ReplayCase{33, 160, 32, 1.7},
