@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "core/evaluation/perplexity.hpp"
+#include "core/evaluation/task_metrics.hpp"
+#include "core/evaluation/token_requests.hpp"
 #include "core/methods/quantized_linear.hpp"
 #include "core/methods/recipe.hpp"
 
@@ -60,6 +62,31 @@ struct MetricRecord {
   bool same_measurement(const MetricRecord& other) const;
 };
 
+// One question set, asked and scored. Documents and requests in request order.
+struct TaskRecord {
+  std::string task;        // "hellaswag"
+  std::string version;     // of its texts
+  std::string profile;     // "lmeh-0.4"
+  std::int64_t shots = 0;  // examples before each question
+  std::int64_t limit = 0;  // only the first rows of every subset; 0: all
+  std::int64_t max_length =
+      0;  // tokens that the model takes; longer requests are cut at their left
+  RequestDigests digests;
+  // SHA-256 of everything that the scores depend on beside the model: equal means that they need
+  // not be computed again.
+  std::string fingerprint;
+  std::vector<std::string> subsets;  // MMLU's subjects; else the task's own name
+  struct Document {
+    std::int32_t subset = 0, row = 0;  // index into subsets; row of that subset's file, from 0
+    std::int32_t gold = 0, options = 0;
+    bool operator==(const Document&) const = default;
+  };
+  std::vector<Document> documents;
+  std::vector<RequestScore> scores;       // Σ options of them
+  std::vector<DocumentOutcome> outcomes;  // by document
+  std::vector<TaskMetric> metrics;
+};
+
 // One linear's line in a finished cell; stays when the tensors are dropped.
 struct LinearSummary {
   std::int64_t layer = 0;
@@ -78,6 +105,7 @@ struct CellRecord {
   std::string failure;          // why, with layer and linear, when failed
   double bits_per_weight = 16;  // over all quantized linears, everything that is stored counted
   std::vector<MetricRecord> metrics;
+  std::vector<TaskRecord> tasks;
   std::vector<LinearSummary> linears;
   bool tensors_kept = true;
   // not compared
@@ -119,8 +147,10 @@ struct RunRecord {
   std::vector<double>
       cell_predicted_s;           // the planner's seconds by cell; empty: no prediction was made
   std::vector<std::string> sets;  // listed evaluation sets, in the sweep's order
-  std::vector<std::string> set_fingerprints;  // of their token ids, by set; empty: not known
-  std::int64_t evaluation_length = 0;         // tokens per evaluation window; 0: not known
+  std::vector<std::string> set_fingerprints;   // of their token ids, by set; empty: not known
+  std::int64_t evaluation_length = 0;          // tokens per evaluation window; 0: not known
+  std::vector<std::string> tasks;              // listed question sets, in the sweep's order
+  std::vector<std::string> task_fingerprints;  // TaskRecord::fingerprint of each
   std::vector<RankCounters> counters;    // empty while the run is going on, or if it was cut short
   double started_s = 0, finished_s = 0;  // finished_s = 0: not (yet) finished
 };

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/methods/mixed_precision.hpp"
+#include "core/methods/recipe_needs.hpp"
 #include "core/methods/registry.hpp"
 #include "kernels/error.hpp"
 #include "sweeps/calibration_walk.hpp"

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/methods/registry.hpp"
 #include "kernels/error.hpp"
 #include "kernels/parallel.hpp"
 #include "sweeps/layer_source.hpp"

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "core/methods/registry.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "kernels/error.hpp"
 #include "sweeps/sweep.hpp"
 

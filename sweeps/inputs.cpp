@@ -7,7 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "core/methods/mixed_precision.hpp"
+#include "core/methods/recipe_needs.hpp"
 #include "core/methods/registry.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "core/model/linear.hpp"
 #include "kernels/error.hpp"
 #include "kernels/place.hpp"

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/methods/registry.hpp"
+#include "core/methods/recipe_needs.hpp"
 
 namespace bitgrid {
 namespace {

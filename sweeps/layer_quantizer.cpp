@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/methods/registry.hpp"
+#include "core/methods/recipe_needs.hpp"
 #include "kernels/error.hpp"
 #include "sweeps/calibration_walk.hpp"
 #include "sweeps/layer_source.hpp"

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/methods/method.hpp"
+#include "core/methods/recipe_needs.hpp"
 #include "sweeps/rank_context.hpp"
 #include "sweeps/window_states.hpp"
 

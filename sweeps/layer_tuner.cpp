@@ -1,6 +1,6 @@
 #include "sweeps/layer_tuner.hpp"
 
-#include "core/methods/registry.hpp"
+#include "core/methods/recipe_needs.hpp"
 #include "kernels/error.hpp"
 #include "sweeps/layer_source.hpp"
 #include "sweeps/rank_tap_work.hpp"

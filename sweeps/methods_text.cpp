@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/methods/registry.hpp"
+#include "core/text/nearest_word.hpp"
 #include "kernels/error.hpp"
 
 namespace bitgrid {

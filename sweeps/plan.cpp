@@ -6,7 +6,8 @@
 #include <set>
 
 #include "core/methods/costs.hpp"
-#include "core/methods/registry.hpp"
+#include "core/methods/recipe_needs.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "core/methods/storage.hpp"
 #include "core/model/cost.hpp"
 #include "core/tuning/layer_gradient.hpp"

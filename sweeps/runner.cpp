@@ -9,7 +9,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/methods/registry.hpp"
 #include "dist/stop.hpp"
 #include "kernels/cuda_backend.hpp"
 #include "kernels/error.hpp"

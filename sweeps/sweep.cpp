@@ -11,7 +11,6 @@
 #include <numeric>
 #include <sstream>
 
-#include "core/methods/registry.hpp"
 #include "kernels/error.hpp"
 #include "sweeps/cells.hpp"
 #include "sweeps/sweep_reader.hpp"

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <string>
 
-#include "core/methods/registry.hpp"
+#include "core/methods/recipe_needs.hpp"
 #include "kernels/error.hpp"
 #include "kernels/sha256.hpp"
 #include "sweeps/sweep.hpp"

@@ -9,8 +9,8 @@
 
 #include "core/evaluation/task_rows.hpp"
 #include "core/evaluation/task_texts.hpp"
-#include "core/methods/registry.hpp"
 #include "core/text/json_input.hpp"
+#include "core/text/nearest_word.hpp"
 #include "core/text/python_random.hpp"
 #include "kernels/error.hpp"
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "core/evaluation/task_template.hpp"
-#include "core/methods/registry.hpp"
 #include "core/text/json_input.hpp"
+#include "core/text/nearest_word.hpp"
 #include "kernels/error.hpp"
 
 namespace bitgrid {

@@ -5,8 +5,8 @@
 
 #include "core/evaluation/task_definition.hpp"
 #include "core/evaluation/task_template.hpp"
-#include "core/methods/registry.hpp"
 #include "core/text/json_input.hpp"
+#include "core/text/nearest_word.hpp"
 #include "core/text/python_case.hpp"
 #include "core/text/utf8.hpp"
 #include "kernels/error.hpp"

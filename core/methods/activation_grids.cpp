@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "core/methods/registry.hpp"
 #include "kernels/error.hpp"
 
 namespace bitgrid {

@@ -12,6 +12,7 @@
 #include "core/methods/incoherent_format.hpp"
 #include "core/methods/pb_llm.hpp"
 #include "core/methods/quip.hpp"
+#include "core/methods/recipe_needs.hpp"
 #include "core/methods/registry.hpp"
 #include "core/methods/slab_widths.hpp"
 #include "core/methods/slim.hpp"

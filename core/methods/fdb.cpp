@@ -4,7 +4,7 @@
 
 #include "core/methods/factor.hpp"
 #include "core/methods/grid.hpp"
-#include "core/methods/output_loss.hpp"
+#include "core/methods/objective.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "core/methods/uniform_rows.hpp"
 #include "kernels/fdb_joint_scales.hpp"

@@ -4,11 +4,11 @@
 
 #include "core/methods/factor.hpp"
 #include "core/methods/grid.hpp"
+#include "core/methods/objective.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "core/methods/uniform_rows.hpp"
 #include "kernels/error.hpp"
 #include "kernels/gptq_rows.hpp"
-#include "kernels/quadratic_form.hpp"
 #include "kernels/round_to_grid.hpp"
 
 namespace bitgrid {
@@ -45,19 +45,6 @@ std::vector<std::int32_t> groups_by_column(const Factor& factor,
   return groups;
 }
 
-// Without feedback the objective ½·(w − q)H(w − q)ᵀ, H = 2S/N, is the output error over the tokens.
-void measure_loss(const Place& place, const Columns& c, MatrixView<const float> w,
-                  MatrixView<const float> scales, MatrixView<const std::uint8_t> zeros,
-                  MatrixView<const std::uint8_t> codes, std::span<double> loss) {
-  Matrix<float> off(w.rows, w.cols);
-  dequantize(place, codes, c.by_column, scales, zeros, off.view());
-  for (std::int64_t r = 0; r < w.rows; ++r)
-    for (std::int64_t j = 0; j < w.cols; ++j) off(r, j) = w(r, j) - off(r, j);
-  quadratic_form(place, off.view(), c.gram.view(), loss);
-  for (double& value : loss)
-    value = std::max(value, 0.0) / static_cast<double>(std::max<std::int64_t>(c.tokens, 1));
-}
-
 void solve(const Place& place, const Columns& c, std::int64_t first, std::int64_t count,
            UniformRows& rows) {
   const Recipe& recipe = c.task.recipe;
@@ -82,7 +69,9 @@ void solve(const Place& place, const Columns& c, std::int64_t first, std::int64_
     gptq_rows(place, columns, live.view(), scales.view(), zeros, codes, loss);
   } else {
     round_rows_to_nearest(place, grid, c.group, live.view(), scales.view(), zeros, codes);
-    measure_loss(place, c, w, scales.view(), zeros, codes, loss);
+    Matrix<float> q(count, w.cols);
+    dequantize(place, codes, c.by_column, scales.view(), zeros, q.view());
+    measure_output_loss(place, w, q.view(), c.gram, c.tokens, loss);
   }
   store_scales(scales.view(), rows.scales.rows_from(first, count), first);
 }

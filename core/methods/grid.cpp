@@ -1,6 +1,6 @@
 #include "core/methods/grid.hpp"
 
-#include "core/methods/registry.hpp"
+#include "core/methods/resolve_recipe.hpp"
 
 namespace bitgrid {
 

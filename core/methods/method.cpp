@@ -9,7 +9,7 @@
 #include <limits>
 
 #include "core/methods/activation_grids.hpp"
-#include "core/methods/registry.hpp"
+#include "core/methods/recipe_needs.hpp"
 #include "kernels/error.hpp"
 #include "kernels/quadratic_form.hpp"
 

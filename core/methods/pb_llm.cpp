@@ -168,8 +168,10 @@ class PbLinear {
     store(deviations, deviations_, first);
     UniformGrid grid;
     grid.bits = shape_.salient_bits;
+    grid.scale_f16 = false;  // z belongs to s as the weights give it; s is rounded before the loop
     const MatrixView<std::uint8_t> zeros = zeros_.rows_from(first, count);
     fit_grid(place, grid, live.view(), in_, scales.view(), zeros);
+    for (std::int64_t r = 0; r < count; ++r) scales(r, 0) = stored_scale({}, scales(r, 0));
     store(scales, scales_, first);
     const auto rows = static_cast<std::size_t>(count);
     PbColumns columns;

@@ -11,7 +11,8 @@
 
 #include "core/methods/awq_search.hpp"
 #include "core/methods/grid.hpp"
-#include "core/methods/registry.hpp"
+#include "core/methods/recipe_needs.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "kernels/clip_search.hpp"
 #include "kernels/fake_quantize_weights.hpp"
 #include "kernels/quadratic_form.hpp"

@@ -10,7 +10,8 @@
 #include <fstream>
 #include <string>
 
-#include "core/methods/registry.hpp"
+#include "core/methods/recipe_needs.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "tests/bench/bench_report.hpp"
 #include "tests/core/methods/solo_work.hpp"
 

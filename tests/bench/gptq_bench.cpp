@@ -10,6 +10,8 @@
 #include <string>
 
 #include "core/methods/factor.hpp"
+#include "core/methods/recipe_needs.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "kernels/gram.hpp"
 #include "tests/bench/bench_report.hpp"
 #include "tests/core/methods/solo_work.hpp"

@@ -8,6 +8,8 @@
 #include <map>
 #include <string>
 
+#include "core/methods/recipe_needs.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "tests/bench/bench_report.hpp"
 #include "tests/core/methods/solo_work.hpp"
 

@@ -7,7 +7,9 @@
 #include <map>
 
 #include "core/methods/costs.hpp"
+#include "core/methods/recipe_needs.hpp"
 #include "core/methods/registry.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "core/methods/storage.hpp"
 #include "core/model/linear.hpp"
 #include "kernels/error.hpp"

@@ -9,6 +9,8 @@
 #include <limits>
 
 #include "core/methods/awq_search.hpp"
+#include "core/methods/recipe_needs.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "kernels/clip_search.hpp"
 #include "kernels/error.hpp"

@@ -9,6 +9,7 @@
 
 #include "core/methods/billm_linear.hpp"
 #include "core/methods/factor.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "kernels/error.hpp"
 #include "tests/core/methods/solo_work.hpp"

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "core/methods/fdb.hpp"
-#include "core/methods/registry.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "kernels/fdb_rows.hpp"
 #include "tests/core/methods/solo_layer_work.hpp"

@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "core/methods/recipe_needs.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "kernels/error.hpp"
 #include "tests/core/methods/solo_work.hpp"

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "core/methods/grid.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "kernels/error.hpp"
 #include "tests/core/methods/solve.hpp"
 #include "tests/oracle/quantization.hpp"

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "core/methods/pb_mask.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "kernels/error.hpp"
 #include "kernels/gptq_rows.hpp"

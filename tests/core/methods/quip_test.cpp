@@ -9,6 +9,8 @@
 
 #include "core/methods/incoherent_factor.hpp"
 #include "core/methods/incoherent_format.hpp"
+#include "core/methods/recipe_needs.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "core/methods/rotated_weight.hpp"
 #include "kernels/error.hpp"
 #include "tests/core/methods/solo_work.hpp"

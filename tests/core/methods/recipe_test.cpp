@@ -7,7 +7,10 @@
 #include <limits>
 #include <set>
 
+#include "core/methods/recipe_needs.hpp"
 #include "core/methods/registry.hpp"
+#include "core/methods/resolve_recipe.hpp"
+#include "core/text/nearest_word.hpp"
 #include "kernels/error.hpp"
 
 namespace bitgrid::test {

@@ -7,6 +7,8 @@
 #include <functional>
 
 #include "core/methods/grid.hpp"
+#include "core/methods/recipe_needs.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "kernels/error.hpp"
 #include "tests/core/methods/solve.hpp"
 #include "tests/oracle/random.hpp"

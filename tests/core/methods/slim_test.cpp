@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "core/methods/mixed_width.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "core/methods/slab_widths.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "kernels/error.hpp"

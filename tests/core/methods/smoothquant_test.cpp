@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "core/methods/activation_grids.hpp"
+#include "core/methods/recipe_needs.hpp"
+#include "core/methods/resolve_recipe.hpp"
 #include "core/methods/stored_arrays.hpp"
 #include "core/model/segments.hpp"
 #include "kernels/error.hpp"

@@ -8,7 +8,7 @@
 
 #include "core/calibration/tap_statistics.hpp"
 #include "core/methods/method.hpp"
-#include "core/methods/registry.hpp"
+#include "core/methods/recipe_needs.hpp"
 #include "kernels/parallel.hpp"
 
 namespace bitgrid::test {
