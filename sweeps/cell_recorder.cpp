@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "kernels/error.hpp"
 #include "kernels/parallel.hpp"
@@ -61,6 +62,27 @@ std::vector<results::MetricRecord> measure(RankContext& rank, const CellJob& job
   return metrics;
 }
 
+// Asks and scores one question set; complete on replica 0 alone.
+results::TaskRecord ask(RankContext& rank, const OutputWeights& output, PackStates& states) {
+  const TaskInput& input = rank.inputs.tasks[static_cast<std::size_t>(states.task)];
+  results::TaskRecord record = input.header;
+  record.scores = score_requests(rank, output, states);
+  agree_or_throw(rank.replicas, dist::attempt([&] {
+                   if (rank.topology.replica() != 0) return;
+                   const Task task = reopen_task(rank.sweep, input);
+                   record.outcomes = document_outcomes(task, record.scores);
+                   record.metrics = task_metrics(task, record.outcomes);
+                 }));
+  return record;
+}
+
+std::vector<results::TaskRecord> ask_all(RankContext& rank, const OutputWeights& output,
+                                         CellStates& states) {
+  std::vector<results::TaskRecord> tasks;
+  for (PackStates& task : states.tasks) tasks.push_back(ask(rank, output, task));
+  return tasks;
+}
+
 // Collective: what all replicas brought along, on replica 0.
 CellTravel gather_travel(RankContext& rank, CellTravel own) {
   own.peak_memory_bytes = std::max(own.peak_memory_bytes, peak_memory_bytes());
@@ -82,6 +104,18 @@ std::vector<results::MetricRecord> all_metrics(const std::optional<results::Cell
                        [&](const auto& m) { return m.same_measurement(old); }))
         all.push_back(old);
   for (results::MetricRecord& metric : fresh) all.push_back(std::move(metric));
+  return all;
+}
+
+std::vector<results::TaskRecord> all_tasks(const std::optional<results::CellRecord>& before,
+                                           std::vector<results::TaskRecord> fresh) {
+  std::vector<results::TaskRecord> all;
+  if (before)
+    for (const results::TaskRecord& old : before->tasks)
+      if (std::none_of(fresh.begin(), fresh.end(),
+                       [&](const auto& t) { return t.fingerprint == old.fingerprint; }))
+        all.push_back(old);
+  for (results::TaskRecord& task : fresh) all.push_back(std::move(task));
   return all;
 }
 
@@ -122,6 +156,9 @@ CellSummary summary_of(const results::CellRecord& record) {
   std::string text = fmt::format("{:.3f} bits", record.bits_per_weight);
   for (const results::MetricRecord& metric : record.metrics)
     text += fmt::format(", {} {:.4g}", metric.set, metric.value.perplexity);
+  for (const results::TaskRecord& task : record.tasks)
+    if (!task.metrics.empty())
+      text += fmt::format(", {} {:.2f} %", task.task, 100 * task.metrics.front().value);
   return {text, record.wall_s};
 }
 
@@ -130,9 +167,11 @@ CellSummary summary_of(const results::CellRecord& record) {
 CellSummary measure_and_record(RankContext& rank, const CellJob& job, const OutputWeights& output,
                                CellStates& states, const std::vector<std::string>& shared_with) {
   std::vector<results::MetricRecord> fresh;
+  std::vector<results::TaskRecord> tasks;
   {
     const Stopwatch watch(states.travel.seconds["evaluation"]);
     fresh = measure(rank, job, output, states);
+    tasks = ask_all(rank, output, states);
   }
   const CellTravel travel = gather_travel(rank, std::move(states.travel));
   CellSummary summary;
@@ -142,6 +181,7 @@ CellSummary measure_and_record(RankContext& rank, const CellJob& job, const Outp
                    record.header = header_of(rank, job);
                    const auto before = rank.store.read_cell(record.header);
                    record.metrics = all_metrics(before, std::move(fresh));
+                   record.tasks = all_tasks(before, std::move(tasks));
                    record.linears = all_linears(rank, job, record.header, travel.linears);
                    record.bits_per_weight = bits_per_weight(record.header.recipe, record.linears);
                    record.tensors_kept =
@@ -167,7 +207,8 @@ void record_failure(RankContext& rank, const CellJob& job, CellStates& states) {
                    // What was measured before stays; stored layers are not read again, for one of
                    // them may be the failure.
                    if (const auto before = rank.store.read_cell(record.header))
-                     record.metrics = before->metrics;
+                     std::tie(record.metrics, record.tasks) =
+                         std::tie(before->metrics, before->tasks);
                    record.linears = travel.linears;
                    record.tensors_kept = !record.linears.empty();
                    fill_run_facts(record, travel);

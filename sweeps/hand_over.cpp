@@ -57,6 +57,10 @@ GroupStates HandOver::embed(const CellGroup& group) {
                      for (const std::int64_t set : job(group, i).measure)
                        states.cells[i].evaluation.push_back(embed_windows(
                            rank_, rank_.inputs.evaluation[static_cast<std::size_t>(set)].windows));
+                   for (std::size_t i = 0; i < group.jobs.size(); ++i) {
+                     states.cells[i].tasks = deal_packs(rank_, job(group, i));
+                     embed_packs(rank_, states.cells[i].tasks);
+                   }
                  }));
   return states;
 }
@@ -92,6 +96,9 @@ GroupStates HandOver::receive(const CellGroup& group) {
         rank_.world.receive(bytes_of(states.cells[i].evaluation.back().x), before_, kHandOverTag,
                             "evaluation windows");
       }
+      states.cells[i].tasks = deal_packs(rank_, job(group, i));
+      for (PackStates& task : states.cells[i].tasks)
+        rank_.world.receive(bytes_of(task.x), before_, kHandOverTag, "requests of a task");
     }
   }
   for (CellStates& cell : states.cells)
@@ -140,9 +147,12 @@ void HandOver::depart(const CellGroup& group, GroupStates states) {
   if (calibration_enters(group, leaving, rank_.topology.stage() + 1))
     sends_.send(parcel, bytes_of(leaving.calibration.x), after_, kHandOverTag);
   for (const CellStates& cell : leaving.cells)
-    if (cell.going())
+    if (cell.going()) {
       for (const WindowStates& set : cell.evaluation)
         sends_.send(parcel, bytes_of(set.x), after_, kHandOverTag);
+      for (const PackStates& task : cell.tasks)
+        sends_.send(parcel, bytes_of(task.x), after_, kHandOverTag);
+    }
 }
 
 void HandOver::sign_of_life() {

@@ -6,6 +6,7 @@
 #include "dist/progress.hpp"
 #include "sweeps/cell_travel.hpp"
 #include "sweeps/jobs.hpp"
+#include "sweeps/pack_states.hpp"
 #include "sweeps/window_states.hpp"
 
 namespace bitgrid {
@@ -14,6 +15,7 @@ namespace bitgrid {
 struct CellStates {
   CellTravel travel;
   std::vector<WindowStates> evaluation;  // one per set in CellJob::measure
+  std::vector<PackStates> tasks;         // one per set in CellJob::tasks
   bool going() const { return travel.outcome == Outcome::going; }
 };
 struct GroupStates {

@@ -67,7 +67,8 @@ void check_ids(const Windows& windows, const LlamaConfig& config, const std::str
 
 Inputs read_inputs(const Sweep& sweep, const Checkpoint& checkpoint) {
   const std::string path = (std::filesystem::path(sweep.model) / "tokenizer.json").string();
-  const bool needs_text = any_needs_calibration(sweep) || !sweep.evaluation.perplexity.empty();
+  const bool needs_text = any_needs_calibration(sweep) || !sweep.evaluation.perplexity.empty() ||
+                          !sweep.evaluation.tasks.empty();
   Inputs inputs;
   if (!needs_text) return inputs;
   const Tokenizer tokenizer = Tokenizer::load(path);
@@ -89,6 +90,7 @@ Inputs read_inputs(const Sweep& sweep, const Checkpoint& checkpoint) {
     check_ids(inputs.evaluation.back().windows, checkpoint.config(), "evaluation text " + set);
   }
   set_titles(inputs.evaluation);
+  inputs.tasks = read_tasks(sweep, tokenizer, checkpoint.config(), inputs.task_faults);
   return inputs;
 }
 
@@ -128,7 +130,7 @@ void check_sweep_against_model(const Sweep& sweep, const LlamaConfig& config) {
     check_length("evaluation.length", sweep.evaluation.length);
 }
 
-void broadcast_inputs(const dist::Comm& world, Inputs& inputs) {
+void broadcast_inputs(const dist::Comm& world, const Sweep& sweep, Inputs& inputs) {
   if (world.size() == 1) return;
   broadcast_windows(world, inputs.calibration);
   nlohmann::json head = {{"calibration", inputs.calibration_fingerprint}, {"bos", inputs.bos}};
@@ -149,6 +151,7 @@ void broadcast_inputs(const dist::Comm& world, Inputs& inputs) {
     text.ids_fingerprint = set[4];
     broadcast_windows(world, text.windows);
   }
+  broadcast_tasks(world, sweep, inputs.tasks, inputs.task_faults);
 }
 
 results::CellHeader cell_header(const Sweep& sweep, const Recipe& recipe, const Inputs& inputs,

@@ -9,6 +9,7 @@
 #include "dist/comm.hpp"
 #include "results/records.hpp"
 #include "sweeps/sweep.hpp"
+#include "sweeps/task_inputs.hpp"
 
 namespace bitgrid {
 
@@ -19,6 +20,8 @@ struct Inputs {
   std::string calibration_fingerprint;
   std::vector<EvaluationText> evaluation;  // in the sweep's order
   std::string bos;                         // "always" or "never", resolved
+  std::vector<TaskInput> tasks;            // in the sweep's order, those that can be asked
+  std::vector<std::string> task_faults;    // one line for each of the others
 };
 
 // Draws and tokenizes. Throws InputError.
@@ -29,7 +32,7 @@ Inputs read_inputs(const Sweep& sweep, const Checkpoint& checkpoint);
 void check_sweep_against_model(const Sweep& sweep, const LlamaConfig& config);
 
 // Collective: what rank 0 read, on every rank.
-void broadcast_inputs(const dist::Comm& world, Inputs& inputs);
+void broadcast_inputs(const dist::Comm& world, const Sweep& sweep, Inputs& inputs);
 
 // Where a cell comes from; the same on every rank.
 results::CellHeader cell_header(const Sweep& sweep, const Recipe& recipe, const Inputs& inputs,

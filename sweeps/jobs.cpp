@@ -15,6 +15,11 @@ bool measured(const results::CellRecord& record, const results::MetricRecord& wa
       [&](const results::MetricRecord& have) { return have.same_measurement(wanted); });
 }
 
+bool asked(const results::CellRecord& record, const results::TaskRecord& wanted) {
+  return std::any_of(record.tasks.begin(), record.tasks.end(),
+                     [&](const auto& have) { return have.fingerprint == wanted.fingerprint; });
+}
+
 }  // namespace
 
 std::int64_t CellJob::layers_missing() const { return std::count(stored.begin(), stored.end(), 0); }
@@ -39,6 +44,9 @@ std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
     for (std::size_t set = 0; set < inputs.evaluation.size(); ++set)
       if (!finished || !measured(*record, metric_header(inputs.evaluation[set], inputs.bos)))
         job.measure.push_back(static_cast<std::int64_t>(set));
+    for (std::size_t task = 0; task < inputs.tasks.size(); ++task)
+      if (!finished || !asked(*record, inputs.tasks[task].header))
+        job.tasks.push_back(static_cast<std::int64_t>(task));
     if (recipe.quantizes()) {
       job.stored.assign(static_cast<std::size_t>(layer_count), 0);
       for (const std::int64_t layer : store.stored_layers(header))
@@ -46,7 +54,7 @@ std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
     }
     const bool tensors_wanted = recipe.quantizes() && (sweep.run.keep_tensors || !finished);
     const bool tensors_missing = tensors_wanted && job.layers_missing() > 0;
-    if (finished && job.measure.empty() && !tensors_missing) continue;
+    if (finished && !job.evaluates() && !tensors_missing) continue;
     job.calibrate = job.layers_missing() > 0 && recipe_needs(recipe).any();
     jobs.push_back(std::move(job));
   }
@@ -74,7 +82,7 @@ void broadcast_jobs(const dist::Comm& world, std::vector<CellJob>& jobs) {
   if (world.size() == 1) return;
   nlohmann::json text = nlohmann::json::array();
   for (const CellJob& job : jobs)
-    text.push_back({job.cell, job.stored, job.measure, job.calibrate});
+    text.push_back({job.cell, job.stored, job.measure, job.calibrate, job.tasks});
   text = nlohmann::json::parse(world.broadcast_text(text.dump(), 0, "cells to do"));
   jobs.clear();
   for (const nlohmann::json& item : text) {
@@ -83,6 +91,7 @@ void broadcast_jobs(const dist::Comm& world, std::vector<CellJob>& jobs) {
     job.stored = item[1].get<std::vector<std::uint8_t>>();
     job.measure = item[2].get<std::vector<std::int64_t>>();
     job.calibrate = item[3];
+    job.tasks = item[4].get<std::vector<std::int64_t>>();
     jobs.push_back(std::move(job));
   }
 }

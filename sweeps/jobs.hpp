@@ -16,9 +16,11 @@ struct CellJob {
   std::vector<std::uint8_t>
       stored;  // by layer: 1 where the quantized layer is there and only has to be replayed
   std::vector<std::int64_t> measure;  // evaluation sets without a stored measurement
+  std::vector<std::int64_t> tasks;    // question sets likewise
   std::string
       failure;  // why there is nothing to do after all, found before its layers were reached
   bool calibrate = false;  // some layer is to be quantized and the recipe needs statistics
+  bool evaluates() const { return !measure.empty() || !tasks.empty(); }
   std::int64_t layers_missing() const;
   // The calibration windows walk the layers up to the last one that is to be quantized.
   std::int64_t calibration_layers() const;

@@ -148,7 +148,7 @@ void share_preparation(const dist::Comm& world, Preparation& p) {
   });
   if (const auto verdict = dist::agree(world, failure)) throw RunError(verdict->what);
   p.topology = {head["stages"], head["replicas"], world.rank()};
-  broadcast_inputs(world, p.inputs);
+  broadcast_inputs(world, p.sweep, p.inputs);
 }
 
 results::RankCounters empty_counters(const dist::Topology& topology, const std::string& host,
@@ -218,6 +218,10 @@ results::RunRecord run_record(const Preparation& p, int threads, const std::stri
     run.set_fingerprints.push_back(text.ids_fingerprint);
   }
   run.evaluation_length = p.sweep.evaluation.length;
+  for (const TaskInput& task : p.inputs.tasks) {
+    run.tasks.push_back(task.header.task);
+    run.task_fingerprints.push_back(task.header.fingerprint);
+  }
   for (const Recipe& recipe : p.sweep.cells) {
     const auto header = cell_header(p.sweep, recipe, p.inputs, run.model_fingerprint);
     run.cell_names.push_back(header.name);
@@ -261,6 +265,10 @@ void note_warnings(const dist::Comm& world, const Preparation& p, Progress* prog
     const std::string text = "warning: " + repair + "; it is made again";
     progress == nullptr ? print_error(world, text) : progress->note(text);
   }
+  for (const std::string& fault : p.inputs.task_faults) {
+    const std::string text = fault + "; the other tasks go on";
+    progress == nullptr ? print_error(world, text) : progress->note(text);
+  }
   if (progress == nullptr) return;
   if (p.jobs.empty())
     progress->note(fmt::format("nothing to do: every {}cell is finished already",
@@ -299,7 +307,7 @@ Finish finish_run(const dist::Comm& world, Preparation& p, const SweepCommand& c
     p.store->write_run(run);
     if (command.prune && !verdict.stopped) p.store->prune(run.cell_keys);
     p.store->rebuild_master();
-    if (failed_cells(p) > 0) finish.exit_code = kCellFailed;
+    if (failed_cells(p) > 0 || !p.inputs.task_faults.empty()) finish.exit_code = kCellFailed;
   });
   if (verdict.stopped) finish.exit_code = kStopped;
   if (failure) finish = {kCannotGoOn, failure->what};
@@ -340,7 +348,10 @@ int run_prepared(const dist::Comm& world, const SweepCommand& command, Preparati
   if (started) {
     verdict.run_error = started->what;
   } else {
-    const std::int64_t positions = std::max(p.sweep.calibration.length, p.sweep.evaluation.length);
+    std::int64_t positions = std::max(p.sweep.calibration.length, p.sweep.evaluation.length);
+    for (const TaskInput& task : p.inputs.tasks)
+      for (const RequestPack& pack : task.packs)
+        positions = std::max(positions, pack.tree.longest());
     const RopeTable rope =
         make_rope_table(config, std::min(positions, config.max_position_embeddings));
     RankContext rank{p.sweep,

@@ -127,7 +127,7 @@ void StageRunner::end_cell(const CellGroup& group, std::int64_t job_index, CellS
 
 void StageRunner::measure_cell(const CellGroup& group, std::int64_t job_index, CellStates& states) {
   const CellJob& job = jobs_[static_cast<std::size_t>(job_index)];
-  if (output_.head.empty() && !job.measure.empty()) output_ = fetch_output(rank_);
+  if (output_.head.empty() && job.evaluates()) output_ = fetch_output(rank_);
   std::vector<std::string> shared_with;
   for (const std::int64_t other : group.jobs)
     if (other != job_index)
@@ -168,7 +168,7 @@ StageRunner::LayerPass StageRunner::start_pass(const CellGroup& group, std::int6
     calibration_layers = std::max(calibration_layers, job.calibration_layers());
     const bool quantize = recipe_of(rank_, job).quantizes() && !is_stored(job, layer);
     // A stored layer that nothing passes through has nothing to do.
-    if (quantize || !job.measure.empty() || job.calibration_layers() > layer)
+    if (quantize || job.evaluates() || job.calibration_layers() > layer)
       pass.cells.push_back({group.jobs[i], job, states.cells[i], quantize, {}, {}});
   }
   pass.calibrating = layer < calibration_layers;
@@ -238,7 +238,7 @@ void StageRunner::finish_cell(LayerPass& pass, CellPass& cell) {
   const bool quantizes = recipe_of(rank_, cell.job).quantizes();
   if (cell.quantize) {
     store_layer(pass, cell);
-  } else if (quantizes && cell.member.weights.input_norm.empty() && !cell.job.measure.empty()) {
+  } else if (quantizes && cell.member.weights.input_norm.empty() && cell.job.evaluates()) {
     const Stopwatch watch(cell.seconds["io"]);
     cell.member.weights = fetch_stored_layer(rank_, header_of(rank_, cell.job), pass.layer);
   }
@@ -261,6 +261,7 @@ void StageRunner::advance_evaluation(const LayerPass& pass, CellPass& cell,
                      rank_.counters.evaluation_windows[static_cast<std::size_t>(pass.layer)] +=
                          set.own.count;
                    }
+                   forward_packs(rank_, weights, cell.states.tasks);
                  }));
 }
 

@@ -11,6 +11,7 @@
 #include <numeric>
 #include <sstream>
 
+#include "core/evaluation/task.hpp"
 #include "kernels/error.hpp"
 #include "sweeps/cells.hpp"
 #include "sweeps/sweep_reader.hpp"
@@ -61,21 +62,43 @@ Sweep::Calibration read_calibration(const SectionReader& section,
   return c;
 }
 
-// Keys of a later version: known, and refused rather than ignored.
-void refuse_tasks(const SectionReader& section, const SweepSource& source) {
-  constexpr std::string_view kWhy = "task evaluation is not in this version; leave the key out";
+// The name of a built-in set, or the path of a file that defines one, resolved.
+std::string read_task_name(const SectionReader& section, const TomlValue& value,
+                           const std::filesystem::path& folder) {
+  std::string task = section.text("tasks", value);
+  if (task.ends_with(".toml")) return resolve_path(folder, task);
+  std::vector<std::string> names;
+  for (const TaskDefinition& known : builtin_tasks()) names.push_back(known.name);
+  if (std::find(names.begin(), names.end(), task) == names.end())
+    section.fail("tasks", value,
+                 fmt::format("unknown task {}{} (or the path of a .toml file that defines one)",
+                             quote_for_message(task), suggestion(task, names)));
+  return task;
+}
+
+void read_tasks(const SectionReader& section, const SweepSource& source,
+                const std::filesystem::path& folder, Sweep::Evaluation& e) {
   if (const TomlValue* tasks = section.find("tasks")) {
     const auto* array = tasks->get_if<TomlValue::Array>();
     if (array == nullptr) source.fail_kind("evaluation.tasks", "an array of strings", *tasks);
-    if (!array->empty()) section.fail("tasks", *tasks, kWhy);
+    if (array->size() > 100) section.fail("tasks", *tasks, "more than 100 tasks");
+    for (const auto& value : *array) {
+      std::string task = read_task_name(section, value, folder);
+      if (std::find(e.tasks.begin(), e.tasks.end(), task) != e.tasks.end())
+        section.fail("tasks", value, quote_for_message(task) + " is listed twice");
+      e.tasks.push_back(std::move(task));
+    }
   }
-  if (const TomlValue* shots = section.find("mmlu_shots")) section.fail("mmlu_shots", *shots, kWhy);
+  std::vector<std::string> profiles;
+  for (const EvaluationProfile& profile : evaluation_profiles()) profiles.push_back(profile.name);
+  e.profile = section.word("profile", e.profile, profiles);
+  e.mmlu_shots = section.integer("mmlu_shots", e.mmlu_shots, {0, 5});
+  e.limit = section.integer("limit", e.limit, {0, 1 << 30});
 }
 
 Sweep::Evaluation read_evaluation(const SectionReader& section, const SweepSource& source,
                                   const std::filesystem::path& folder) {
   Sweep::Evaluation e;
-  refuse_tasks(section, source);
   if (const TomlValue* sets = section.find("perplexity")) {
     const auto* array = sets->get_if<TomlValue::Array>();
     if (array == nullptr) source.fail_kind("evaluation.perplexity", "an array of strings", *sets);
@@ -89,6 +112,7 @@ Sweep::Evaluation read_evaluation(const SectionReader& section, const SweepSourc
   }
   e.length = section.integer("length", e.length, kLengthRange);
   e.bos = section.word("bos", e.bos, {"auto", "always", "never"});
+  read_tasks(section, source, folder, e);
   return e;
 }
 
@@ -190,11 +214,12 @@ Sweep parse_sweep(const std::string& text, const std::string& file,
                                         top.table("calibration"),
                                         {"data", "windows", "length", "seed", "shards"}},
                                        folder);
-  sweep.evaluation = read_evaluation({source,
-                                      "evaluation",
-                                      top.table("evaluation"),
-                                      {"perplexity", "length", "bos", "tasks", "mmlu_shots"}},
-                                     source, folder);
+  sweep.evaluation =
+      read_evaluation({source,
+                       "evaluation",
+                       top.table("evaluation"),
+                       {"perplexity", "length", "bos", "tasks", "profile", "mmlu_shots", "limit"}},
+                      source, folder);
   sweep.run = read_run(
       {source,
        "run",

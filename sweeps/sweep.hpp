@@ -30,7 +30,13 @@ struct Sweep {
   struct Evaluation {
     std::vector<std::string> perplexity;
     std::int64_t length = 2048;
-    std::string bos = "auto";  // auto, always, never
+    std::string bos = "auto";  // auto, always, never; of perplexity
+    // Question sets: names of built-in ones, or absolute paths of .toml files. Their rows are under
+    // data_dir/tasks.
+    std::vector<std::string> tasks;
+    std::string profile = "lmeh-0.4";  // whose requests they are, see core/evaluation/task.hpp
+    std::int64_t mmlu_shots = 5;
+    std::int64_t limit = 0;  // only the first rows of every set (and subject); 0: all
     bool operator==(const Evaluation&) const = default;
   } evaluation;
 

@@ -61,6 +61,12 @@ std::string cell_toml(const Recipe& cell) {
   return out;
 }
 
+std::string toml_array(const std::vector<std::string>& texts) {
+  std::vector<std::string> quoted;
+  for (const std::string& text : texts) quoted.push_back(toml_quote(text));
+  return fmt::format("[{}]", fmt::join(quoted, ", "));
+}
+
 std::string or_auto(std::int64_t value) {
   return value == 0 ? "\"auto\"" : fmt::format("{}", value);
 }
@@ -84,9 +90,7 @@ double parse_seconds(const std::string& text) {
 }
 
 std::string sweep_text(const Sweep& sweep) {
-  std::string sets;
-  for (const auto& set : sweep.evaluation.perplexity)
-    sets += (sets.empty() ? "" : ", ") + toml_quote(set);
+  const auto& e = sweep.evaluation;
   const auto& c = sweep.calibration;
   const auto& r = sweep.run;
   std::string out = fmt::format("name = {}\nmodel = {}\noutput = {}\n\n[data]\ndir = {}\n",
@@ -95,8 +99,11 @@ std::string sweep_text(const Sweep& sweep) {
   out +=
       fmt::format("\n[calibration]\ndata = {}\nwindows = {}\nlength = {}\nseed = {}\nshards = {}\n",
                   toml_quote(c.data), c.windows, c.length, c.seed, c.shards);
-  out += fmt::format("\n[evaluation]\nperplexity = [{}]\nlength = {}\nbos = {}\n", sets,
-                     sweep.evaluation.length, toml_quote(sweep.evaluation.bos));
+  out += fmt::format(
+      "\n[evaluation]\nperplexity = {}\nlength = {}\nbos = {}\ntasks = {}\nprofile = {}\n"
+      "mmlu_shots = {}\nlimit = {}\n",
+      toml_array(e.perplexity), e.length, toml_quote(e.bos), toml_array(e.tasks),
+      toml_quote(e.profile), e.mmlu_shots, e.limit);
   out += fmt::format(
       "\n[run]\nstages = {}\nreplicas = {}\nthreads = {}\ndevice = {}\nmemory = {}\ndeadline = "
       "\"{}s\"\n"
