@@ -102,7 +102,7 @@ struct Bench {
     cell.total += seconds;
   }
 
-  void round_at(TapData& data, Tap tap, const LayerWeights& weights, SharedByKey& shared,
+  void round_at(TapData& data, Tap tap, const LayerWeights& weights, TapShares& shared,
                 Cell& cell) const {
     const StatisticsNeeds needs = recipe_needs(cell.recipe).rounding;
     TimedTapWork work(data, needs, shared, cell.terms, "solve");
@@ -121,7 +121,7 @@ struct Bench {
   }
 
   void at_tap(TapData& data, Tap tap, Cell& cell) const {
-    SharedByKey shared;
+    TapShares shared;
     const RecipeNeeds needs = recipe_needs(cell.recipe);
     if (cell.transform == nullptr) {
       charge_statistics(data, needs.rounding, cell);
@@ -144,7 +144,7 @@ struct Bench {
     }
     for (const Tap tap : kTaps) {
       TapData nothing(place, {1, 1, 1}, {});
-      SharedByKey shared;
+      TapShares shared;
       round_at(nothing, tap, weights, shared, cell);
     }
   }
@@ -284,7 +284,7 @@ int run(int argc, char** argv) {
                  correlated_inputs(layout.tokens(), tap_size(bench.config, tap),
                                    static_cast<std::uint64_t>(tap) + 1));
     for (Cell& cell : cells) bench.at_tap(data, tap, cell);
-    SharedByKey shared;
+    TapShares shared;
     for (Cell& cell : group) bench.round_at(data, tap, bench.layer, shared, cell);
   }
   print_head();

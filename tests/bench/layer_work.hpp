@@ -73,13 +73,16 @@ struct TapData {
 };
 
 // What cells that see the same inputs keep for each other.
-using SharedByKey = std::map<std::string, std::unique_ptr<Shared>>;
+struct TapShares {
+  std::map<std::string, std::unique_ptr<Shared>> made;
+  std::map<std::string, std::vector<double>> kept;
+};
 
 // A cell's work at a tap on one process, its seconds by term as a stage's ranks count them.
 class TimedTapWork : public TapWork {
  public:
   //   rows: the term of solve_rows, "solve" or, while a transform searches, "search"
-  TimedTapWork(TapData& data, const StatisticsNeeds& needs, SharedByKey& shared, Terms& terms,
+  TimedTapWork(TapData& data, const StatisticsNeeds& needs, TapShares& shared, Terms& terms,
                const std::string& rows)
       : data_(data),
         statistics_(data.summed(needs).statistics),
@@ -93,13 +96,15 @@ class TimedTapWork : public TapWork {
 
   const Shared& once(const std::string& key,
                      const std::function<Shared(const Statistics&)>& make) override {
-    auto& made = shared_[key];
+    auto& made = shared_.made[key];
     if (made == nullptr) {
       const Timed timed(terms_["factorization"]);
       made = std::make_unique<Shared>(make(statistics_));
     }
     return *made;
   }
+
+  std::vector<double>& kept(const std::string& key) override { return shared_.kept[key]; }
 
   std::vector<double> sum_windows(
       std::int64_t size, const std::function<void(std::int64_t window, MatrixView<const float> x,
@@ -139,7 +144,7 @@ class TimedTapWork : public TapWork {
  private:
   TapData& data_;
   const Statistics& statistics_;
-  SharedByKey& shared_;
+  TapShares& shared_;
   Terms& terms_;
   const std::string rows_;
 };
