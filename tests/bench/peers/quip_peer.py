@@ -2,7 +2,8 @@
 
 Rotations are formed as dense matrices, H is rotated by dense products and factored by torch's
 Cholesky, and LDLQ takes one column after the other, each from a product of all errors behind it
-with a column of the factor. --block N takes the product once for N columns instead.
+with a column of the factor. The authors' batched variant, too, multiplies once per column; --block N
+goes further than it and takes one matrix product for N columns.
 """
 
 import math
