@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/calibration/tap_statistics.hpp"
 #include "core/model/linear.hpp"
@@ -37,6 +38,7 @@ class TapInputs {
   Statistics statistics;  // Gram matrices on the owner, channels on every replica
   WindowTap window_tap;
   std::map<std::string, std::unique_ptr<Shared>> shared;
+  std::map<std::string, std::vector<double>> kept;  // the same on every replica
 };
 
 // Σ over the calibration windows, as TapWork and LayerWork promise it, of what `add` makes of this
@@ -58,6 +60,7 @@ class RankTapWork : public TapWork {
   const std::vector<float>& abs_max() const override { return in_.statistics.abs_max; }
   const Shared& once(const std::string& key,
                      const std::function<Shared(const Statistics&)>& make) override;
+  std::vector<double>& kept(const std::string& key) override { return in_.kept[key]; }
   std::vector<double> sum_windows(
       std::int64_t size, const std::function<void(std::int64_t window, MatrixView<const float> x,
                                                   std::span<double> sums)>& add) override;

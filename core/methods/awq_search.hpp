@@ -37,8 +37,13 @@ using Scales = std::vector<std::vector<float>>;  // [points][in]
 // values that are not finite.
 
 // Of the linears' own outputs, from the Gram matrix: Σ Δ S Δᵀ, Δ = ŵ − w. No token is looked at.
+// Where the linears have 2048 rows or more together, only the four points that lose least on every
+// eighth row are exact, the best among them; the others keep an estimate from these rows.
 std::vector<double> linear_losses(const Place& place, TapWork& work,
                                   std::span<const LinearTask> linears, const Scales& scales);
+
+// As many points on all of so many rows is what it looks at.
+double linear_trials(std::int64_t rows, std::int64_t points);
 
 // Of the module that they begin: attention with o_proj for tap attention_input, the MLP for tap
 // mlp_input. The other weights are the layer's own.

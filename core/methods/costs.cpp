@@ -1,6 +1,7 @@
 #include "core/methods/costs.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -165,15 +166,19 @@ void add_awq(const Recipe& recipe, const LlamaConfig& config, const LayerFlops& 
     if (recipe.flag("clip"))
       cost.solve += 2.0 * kClipSteps * real(group_size(recipe, shape.cols)) * shape.weights();
     if (!awq_searches(recipe, config, tap)) continue;
-    add_elementwise(real(points) * kRoundFlops * shape.weights(), cost);
+    double trials = real(points);
     if (norm && recipe.word("search") == "module") {
       const ModuleFlops module = module_flops(config, tap, layer, tokens);
       const std::int64_t together = trials_at_once(static_cast<std::int64_t>(shape.weights()));
       const double passes = real((points + together - 1) / together);
       cost.searches += real(points) * (module.inside + module.last) + passes * module.inside;
     } else {
-      cost.solve += real(points) * shape.rows_times_square();
+      const std::int64_t rows =
+          std::accumulate(shape.rows.begin(), shape.rows.end(), std::int64_t{0});
+      trials = linear_trials(rows, points);
+      cost.solve += trials * shape.rows_times_square();
     }
+    add_elementwise(trials * kRoundFlops * shape.weights(), cost);
   }
 }
 

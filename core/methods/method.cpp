@@ -11,7 +11,9 @@
 #include "core/methods/activation_grids.hpp"
 #include "core/methods/recipe_needs.hpp"
 #include "kernels/error.hpp"
+#include "kernels/parallel.hpp"
 #include "kernels/quadratic_form.hpp"
+#include "kernels/sha256.hpp"
 
 namespace bitgrid {
 namespace {
@@ -35,9 +37,26 @@ std::vector<double> output_norms(const Place& place, MatrixView<const float> d,
   return values;
 }
 
+// What names a weight among those that cells with the same inputs may have.
+std::string weight_name(const Place& place, MatrixView<const float> w) {
+  constexpr std::int64_t kTiles = 16;
+  const std::int64_t tile = (w.rows + kTiles - 1) / kTiles;
+  std::vector<std::string> parts(kTiles);
+  parallel_for(place, kTiles, [&](std::int64_t i) {
+    for (std::int64_t r = i * tile; r < std::min(w.rows, (i + 1) * tile); ++r)
+      parts[static_cast<std::size_t>(i)] +=
+          sha256_hex(std::as_bytes(std::span(w.row(r), static_cast<std::size_t>(w.cols))));
+  });
+  std::string all;
+  for (const std::string& part : parts) all += part;
+  return fmt::format("{}x{} {}", w.rows, w.cols, sha256_hex(std::as_bytes(std::span(all))));
+}
+
 // errors [rows, kErrorColumns]
+//   norms: w_r S w_rᵀ of these rows where they are known already, else empty
 void measure_rows(const Place& place, MatrixView<const float> w, MatrixView<const float> q,
-                  const Matrix<float>* gram, MatrixView<double> errors) {
+                  const Matrix<float>* gram, std::span<const double> norms,
+                  MatrixView<double> errors) {
   Matrix<float> off(w.rows, w.cols);
   for (std::int64_t r = 0; r < w.rows; ++r) {
     float* d = off.row(r);
@@ -48,10 +67,12 @@ void measure_rows(const Place& place, MatrixView<const float> w, MatrixView<cons
   }
   if (gram == nullptr) return;
   const std::vector<double> error = output_norms(place, off.view(), *gram);
-  const std::vector<double> norm = output_norms(place, w, *gram);
+  const std::vector<double> made =
+      norms.empty() ? output_norms(place, w, *gram) : std::vector<double>();
+  if (norms.empty()) norms = made;
   for (std::int64_t r = 0; r < w.rows; ++r) {
     errors(r, kOutputError) = error[static_cast<std::size_t>(r)];
-    errors(r, kOutputNorm) = norm[static_cast<std::size_t>(r)];
+    errors(r, kOutputNorm) = norms[static_cast<std::size_t>(r)];
   }
 }
 
@@ -74,6 +95,12 @@ std::vector<Matrix<double>> measure_errors(const Place& place, const TapTask& ta
                  diagnostics.size() == task.linears.size());
   const bool known = task.gram_is_known || recipe_needs(task.recipe()).rounding.gram;
   const Matrix<float>* gram = known ? &shared_gram(work) : nullptr;
+  // Half of this work concerns the unquantized weights, which cells with the same inputs share.
+  const bool shares = known && (task.gram_is_known || recipe_full_inputs(task.recipe()));
+  std::vector<std::vector<double>*> kept(weights.size(), nullptr);
+  if (shares)
+    for (std::size_t i = 0; i < weights.size(); ++i)
+      kept[i] = &work.kept("output norms of " + weight_name(place, task.linears[i].w));
   std::vector<Matrix<double>> errors;
   errors.reserve(weights.size());
   std::vector<RowBlock> blocks;
@@ -81,13 +108,22 @@ std::vector<Matrix<double>> measure_errors(const Place& place, const TapTask& ta
     Matrix<double>& rows = errors.emplace_back(task.linears[i].w.rows, kErrorColumns);
     const MatrixView<const float> w = task.linears[i].w;
     const MatrixView<const float> q = weights[i];
-    const auto solve = [&place, &rows, w, q, gram](std::int64_t first, std::int64_t count) {
-      measure_rows(place, w.rows_from(first, count), q.rows_from(first, count), gram,
+    const std::span<const double> norms =
+        kept[i] == nullptr ? std::span<const double>() : std::span<const double>(*kept[i]);
+    const auto solve = [&place, &rows, w, q, gram, norms](std::int64_t first, std::int64_t count) {
+      const auto part = norms.empty() ? norms
+                                      : norms.subspan(static_cast<std::size_t>(first),
+                                                      static_cast<std::size_t>(count));
+      measure_rows(place, w.rows_from(first, count), q.rows_from(first, count), gram, part,
                    rows.rows_from(first, count));
     };
     blocks.push_back({w.rows, {RowPlane::of(rows)}, solve});
   }
   work.solve_rows(blocks);
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    if (kept[i] != nullptr && kept[i]->empty())
+      for (std::int64_t r = 0; r < errors[i].rows(); ++r)
+        kept[i]->push_back(errors[i](r, kOutputNorm));
   for (std::size_t i = 0; i < weights.size(); ++i) {
     diagnostics[i]->relative_weight_error = ratio(errors[i], kWeightError, kWeightNorm);
     diagnostics[i]->relative_output_error = ratio(errors[i], kOutputError, kOutputNorm);

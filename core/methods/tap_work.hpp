@@ -90,6 +90,10 @@ class TapWork {
   virtual const Shared& once(const std::string& key,
                              const std::function<Shared(const Statistics&)>& make) = 0;
 
+  // Numbers that cells which share this tap's inputs keep for each other: empty until one of them
+  // leaves some, the same everywhere. The key is as that of `once`.
+  virtual std::vector<double>& kept(const std::string& key) = 0;
+
   // Σ over all calibration windows of what `add` adds to sums [size], zero at first: in fp64,
   // inside a shard in the order of the windows, over shards in their tree. `add` sees the tap's
   // rows of one window, x [length, in], and is called from many threads.

@@ -6,7 +6,6 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <string>
 
 #include "core/methods/awq_search.hpp"
@@ -16,33 +15,11 @@
 #include "kernels/clip_search.hpp"
 #include "kernels/fake_quantize_weights.hpp"
 #include "kernels/quadratic_form.hpp"
-#include "tests/bench/bench_report.hpp"
+#include "tests/bench/bench_cases.hpp"
 #include "tests/core/methods/solo_work.hpp"
 
 namespace bitgrid::bench {
 namespace {
-
-// NumPy's format 1.0: a text header, padded to 64 bytes, then the rows.
-void write_npy(const std::string& file, const Matrix<float>& m) {
-  std::string header = fmt::format(
-      "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", m.rows(), m.cols());
-  header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 11, ' ');
-  header += '\n';
-  std::ofstream out(file, std::ios::binary);
-  out << std::string("\x93NUMPY\x01\x00", 8) << static_cast<char>(header.size() & 255)
-      << static_cast<char>(header.size() >> 8) << header;
-  out.write(reinterpret_cast<const char*>(m.data()), static_cast<std::streamsize>(m.size() * 4));
-  if (!out) throw Error("awq_bench: cannot write " + file);
-}
-
-Matrix<float> make_inputs(std::int64_t tokens, std::int64_t in) {
-  Matrix<float> x = random_matrix(tokens, in, 1.0f, 1);
-  for (std::int64_t t = 0; t < tokens;
-       ++t)  // neighbours are correlated and channels differ in size
-    for (std::int64_t j = 1; j < in; ++j)
-      x(t, j) = (0.5f * x(t, j - 1) + x(t, j)) * (j % 61 == 0 ? 4.0f : 1.0f);
-  return x;
-}
 
 struct Run {
   double statistics_s = 0, search_s = 0, clip_s = 0;
@@ -122,13 +99,14 @@ double loss(const Place& place, const Matrix<float>& x, const Matrix<float>& w,
 }  // namespace
 }  // namespace bitgrid::bench
 
-// awq_bench DIRECTORY [rows] [in] [tokens] [bits] [group] [threads]: leaves W.npy and X.npy there.
+// awq_bench DIRECTORY [rows] [in] [tokens] [bits] [group] [threads] [runs]: leaves W.npy and X.npy
+// there.
 int main(int argc, char** argv) {
   using namespace bitgrid;
   using namespace bitgrid::bench;
   if (argc < 2) {
     fmt::print(stderr,
-               "usage: awq_bench DIRECTORY [rows] [in] [tokens] [bits] [group] [threads]\n");
+               "usage: awq_bench DIRECTORY [rows] [in] [tokens] [bits] [group] [threads] [runs]\n");
     return 2;
   }
   const auto argument = [&](int i, int fallback) {
@@ -136,31 +114,35 @@ int main(int argc, char** argv) {
   };
   const int rows = argument(2, 1024), in = argument(3, 1024), tokens = argument(4, 16384);
   const int bits = argument(5, 4), group = argument(6, 128), threads = argument(7, 2);
+  const int runs = argument(8, 3);
   const Place place = cpu_place(threads);
   const Recipe recipe = resolve_recipe("awq", bits, group, {});
-  const Matrix<float> x = make_inputs(tokens, in);
-  const Matrix<float> w = random_matrix(rows, in, 0.05f, 2);
+  const Matrix<float> x = correlated_inputs(tokens, in);
+  const Matrix<float> w = bell_weights(rows, in);
   write_npy(std::string(argv[1]) + "/X.npy", x);
   write_npy(std::string(argv[1]) + "/W.npy", w);
-  run(place, recipe, x, w);  // warm-up
+  if (runs > 1) run(place, recipe, x, w);  // warm-up
   std::vector<double> total, statistics, search, clip;
   Run last;
-  for (int i = 0; i < 3; ++i) {
+  const double cpu_before = cpu_seconds();
+  for (int i = 0; i < runs; ++i) {
     last = run(place, recipe, x, w);
     statistics.push_back(last.statistics_s);
     search.push_back(last.search_s);
     clip.push_back(last.clip_s);
     total.push_back(last.statistics_s + last.search_s + last.clip_s);
   }
+  const double cpu_s = (cpu_seconds() - cpu_before) / runs;
   fmt::print(
       "{{\"bench\": \"awq\", \"rows\": {}, \"in\": {}, \"tokens\": {}, \"bits\": {}, \"group\": "
       "{}, "
-      "\"threads\": {}, \"seconds\": {:.4f}, \"spread\": {:.3f}, \"statistics_s\": {:.4f}, "
+      "\"threads\": {}, \"seconds\": {:.4f}, \"spread\": {:.3f}, \"cpu_s\": {:.4f}, "
+      "\"statistics_s\": {:.4f}, "
       "\"search_s\": {:.4f}, \"clip_s\": {:.4f}, \"loss\": {:.9f}, \"exponent\": {}, \"blas\": "
       "\"{}\", "
       "\"commit\": \"{}\"}}\n",
       rows, in, tokens, bits, group, threads, spread_of(total).median, spread_of(total).relative(),
-      spread_of(statistics).median, spread_of(search).median, spread_of(clip).median,
+      cpu_s, spread_of(statistics).median, spread_of(search).median, spread_of(clip).median,
       loss(place, x, w, last.value), last.exponent, blas_core_name(), commit());
   return 0;
 }

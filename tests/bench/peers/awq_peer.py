@@ -6,26 +6,17 @@ group's weights are clamped where that lowers the error of the group's own outpu
 rows at a time. Last the scaled, clamped weight is rounded. Grids are asymmetric and hold zero; scales are fp16.
 """
 
-import argparse
-import json
 import time
 
-import numpy as np
 import torch
+
+from peer_common import arguments, on_grid, run, uniform_grid
 
 
 def fake_quantize(w, bits, group):
     """w [rows, in] as its grid gives it back."""
-    maxq = 2**bits - 1
     g = w.reshape(-1, group)
-    lo = g.amin(dim=1, keepdim=True).clamp(max=0)
-    hi = g.amax(dim=1, keepdim=True).clamp(min=0)
-    empty = (lo == 0) & (hi == 0)
-    lo, hi = torch.where(empty, -1.0, lo), torch.where(empty, 1.0, hi)
-    scale = ((hi - lo) / maxq).half().float()
-    zero = (-lo / scale).round().clamp(0, maxq)
-    codes = ((g / scale).round() + zero).clamp(0, maxq)
-    return ((codes - zero) * scale).reshape(w.shape)
+    return on_grid(g, bits, *uniform_grid(g, bits)).reshape(w.shape)
 
 
 def search_scale(w, x, bits, group, points=20):
@@ -66,20 +57,8 @@ def search_clip(w, x, bits, group, points=20, shrink=0.5, tokens=512, batch=256)
     return torch.cat(bounds)
 
 
-@torch.no_grad()
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", required=True, help="W [out, in] fp32, .npy")
-    parser.add_argument("--inputs", required=True, help="X [tokens, in] fp32, .npy")
-    parser.add_argument("--bits", type=int, default=4)
-    parser.add_argument("--group", type=int, default=128, help="-1: one group per row")
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    w = torch.from_numpy(np.load(options.weights)).float()
-    x = torch.from_numpy(np.load(options.inputs)).float()
+def quantize(w, x, options):
     group = w.shape[1] if options.group < 0 else options.group
-
     start = time.perf_counter()
     s, losses = search_scale(w, x, options.bits, group)
     searched = time.perf_counter()
@@ -88,22 +67,12 @@ def main():
     clipped = torch.minimum(torch.maximum(scaled, -bounds), bounds).reshape(w.shape)
     q = fake_quantize(clipped, options.bits, group) / s
     end = time.perf_counter()
-
-    gram = x.double().t() @ x.double()
-    squared = lambda d: ((d.double() @ gram) * d.double()).sum().item()
-    print(
-        json.dumps(
-            {
-                "seconds": round(end - start, 4),
-                "search_s": round(searched - start, 4),
-                "clip_s": round(end - searched, 4),
-                "loss": squared(w - q) / squared(w),
-                "exponent": losses.index(min(losses)) / 20,
-            }
-        ),
-        flush=True,
-    )
+    return q, {
+        "search_s": round(searched - start, 4),
+        "clip_s": round(end - searched, 4),
+        "exponent": losses.index(min(losses)) / 20,
+    }
 
 
 if __name__ == "__main__":
-    main()
+    run(arguments(__doc__, bits=4, group=128), quantize)

@@ -1,18 +1,10 @@
 """BiLLM as its authors run it, in plain torch: the salience matrix is what both searches look at, a slab's error is fed
 back column by column through the factor's diagonal, parameters stay in fp32.
-
-    billm_peer.py --weights W.npy --inputs X.npy [--bits 1.1] [--group 128]
-
-W [out, in], X [tokens, in], fp32. Prints {"seconds": .., "loss": ..}; loss = tr((W-Q)S(W-Q)') / tr(WSW'), S = X'X.
-The time is that of everything behind reading the files.
 """
 
-import argparse
-import json
-import time
-
-import numpy
 import torch
+
+from peer_common import arguments, inverse_factor, run
 
 CANDIDATES = 50
 BREAK_POINTS = 81
@@ -69,11 +61,9 @@ def split(salience, salient):
     return chosen
 
 
-def quantize(weight, x, block):
-    h = 2.0 / x.shape[0] * (x.T @ x)
-    diagonal = torch.arange(h.shape[0])
-    h[diagonal, diagonal] += DAMP * h.diagonal().mean()
-    u = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h)), upper=True)
+def quantize(weight, x, options):
+    block = options.group
+    u = inverse_factor(x, DAMP)
     w = weight.clone()
     q = torch.zeros_like(w)
     for begin in range(0, w.shape[1], block):
@@ -85,29 +75,8 @@ def quantize(weight, x, block):
         concentrated, sparse = split(salience, salient)
         q[:, begin:end] = binarize(a, salient, 2) + binarize(a, concentrated, 1) + binarize(a, sparse, 1)
         w[:, end:] -= ((a - q[:, begin:end]) / d) @ u[begin:end, end:]
-    return q
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--weights", required=True)
-    parser.add_argument("--inputs", required=True)
-    parser.add_argument("--bits", type=float, default=1.1)
-    parser.add_argument("--group", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    weight = torch.from_numpy(numpy.load(arguments.weights)).float()
-    x = torch.from_numpy(numpy.load(arguments.inputs)).float()
-    start = time.perf_counter()
-    with torch.no_grad():
-        q = quantize(weight, x, arguments.group)
-    seconds = time.perf_counter() - start
-    s = (x.T @ x).double()
-    off = (weight - q).double()
-    loss = ((off @ s) * off).sum() / ((weight.double() @ s) * weight.double()).sum()
-    print(json.dumps({"seconds": seconds, "loss": loss.item()}))
+    return q, {}
 
 
 if __name__ == "__main__":
-    main()
+    run(arguments(__doc__, bits=1.1, group=128), quantize)

@@ -2,21 +2,15 @@
 
 Rotations are formed as dense matrices, H is rotated by dense products and factored by torch's
 Cholesky, and LDLQ takes one column after the other, each from a product of all errors behind it
-with a column of the factor. --block N takes the product once for N columns instead.
-
-  quip_peer.py --weights W.npy --inputs X.npy --bits 2 [--group -1] [--block 1] [--greedy 0]
-
-Prints one JSON line: seconds from X'X to the weight turned back, and the loss
-tr((W - Q) X'X (W - Q)') / tr(W X'X W').
+with a column of the factor. The authors' batched variant, too, multiplies once per column; --block N
+goes further than it and takes one matrix product for N columns.
 """
 
-import argparse
-import json
 import math
-import time
 
-import numpy as np
 import torch
+
+from peer_common import arguments, run
 
 
 def split(d):
@@ -68,8 +62,8 @@ def greedy(v, codes, h, maxq, passes):
     return codes
 
 
-def quip(w, x, bits, block, passes, rho=2.4):
-    maxq = 2**bits - 1
+def quantize(w, x, options, rho=2.4):
+    maxq, passes = 2**options.bits - 1, options.greedy
     generator = torch.Generator().manual_seed(0)
     n, k = w.shape
     h = x.T @ x
@@ -84,31 +78,13 @@ def quip(w, x, bits, block, passes, rho=2.4):
     order = torch.argsort(torch.diagonal(h)) if passes > 0 else torch.arange(k)
     target, h = target[:, order], h[order][:, order]
     factor = torch.linalg.cholesky(h)
-    codes = ldlq(target, factor / torch.diagonal(factor), maxq, block)
+    codes = ldlq(target, factor / torch.diagonal(factor), maxq, options.block)
     if passes > 0:
         codes = greedy(target, codes, h, maxq, passes)
     codes = codes[:, torch.argsort(order)]
-    return u.T @ (reach * (2 * codes / maxq - 1)) @ v / scale
+    return u.T @ (reach * (2 * codes / maxq - 1)) @ v / scale, {}
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--weights", required=True)
-    parser.add_argument("--inputs", required=True)
-    parser.add_argument("--bits", type=int, default=2)
-    parser.add_argument("--group", type=int, default=-1, help="there are none")
-    parser.add_argument("--block", type=int, default=1)
-    parser.add_argument("--greedy", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    w = torch.from_numpy(np.load(args.weights)).float()
-    x = torch.from_numpy(np.load(args.inputs)).float()
-    start = time.perf_counter()
-    q = quip(w, x, args.bits, args.block, args.greedy)
-    seconds = time.perf_counter() - start
-    loss = (((w - q) @ x.T) ** 2).sum().item() / ((w @ x.T) ** 2).sum().item()
-    print(json.dumps({"seconds": seconds, "loss": loss}))
-
-
-main()
+if __name__ == "__main__":
+    extra = (("--block", 1, "columns per product"), ("--greedy", 0, "passes of coordinate descent"))
+    run(arguments(__doc__, bits=2, group=-1, extra=extra), quantize)

@@ -7,32 +7,15 @@ column loop, slab by slab: the range of each row is the best of 101 factors by |
 other weights. Grids are asymmetric and hold zero; one-bit slabs are mean ± mean deviation; scales are fp16.
 """
 
-import argparse
-import json
 import time
 
-import numpy as np
 import torch
+
+from peer_common import arguments, inverse_factor, on_grid, run, uniform_grid
 
 
 def half(t):
     return t.half().float()
-
-
-def uniform_grid(w, bits, tau=1.0):
-    """Scale and zero [rows, 1] of w [rows, columns], its range multiplied by tau."""
-    maxq = 2**bits - 1
-    lo = w.amin(dim=1, keepdim=True).clamp(max=0)
-    hi = w.amax(dim=1, keepdim=True).clamp(min=0)
-    empty = (lo == 0) & (hi == 0)
-    lo, hi = torch.where(empty, -1.0, lo), torch.where(empty, 1.0, hi)
-    scale = half(tau * (hi - lo) / maxq)
-    return scale, (-tau * lo / scale).round().clamp(0, maxq)
-
-
-def on_grid(w, bits, scale, zero):
-    codes = ((w / scale).round() + zero).clamp(0, 2**bits - 1)
-    return (codes - zero) * scale
 
 
 def binary_grid(w):
@@ -96,7 +79,7 @@ def search_range(w, diagonal, bits):
     return scale, zero
 
 
-def quantize(w, u, widths, group):
+def round_slabs(w, u, widths, group):
     w, q = w.clone(), torch.empty_like(w)
     for slab, bits in enumerate(widths):
         a, e = slab * group, (slab + 1) * group
@@ -114,46 +97,21 @@ def quantize(w, u, widths, group):
     return q
 
 
-@torch.no_grad()
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", required=True, help="W [out, in] fp32, .npy")
-    parser.add_argument("--inputs", required=True, help="X [tokens, in] fp32, .npy")
-    parser.add_argument("--bits", type=int, default=2)
-    parser.add_argument("--group", type=int, default=128, help="columns per slab")
-    parser.add_argument("--windows", type=int, default=2048, help="tokens per window")
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    w = torch.from_numpy(np.load(options.weights)).float()
-    x = torch.from_numpy(np.load(options.inputs)).float()
-
+def quantize(w, x, options):
     start = time.perf_counter()
-    h = 2 / x.shape[0] * (x.t() @ x)
-    h.diagonal().add_(0.01 * h.diagonal().mean())
-    u = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h)), upper=True)
+    u = inverse_factor(x, 0.01)
     factored = time.perf_counter()
     p, widths = allocate(w, x, u.diagonal(), options.bits, options.group, options.windows)
     allocated = time.perf_counter()
-    q = quantize(w, u, widths, options.group)
+    q = round_slabs(w, u, widths, options.group)
     end = time.perf_counter()
-
-    gram = x.double().t() @ x.double()
-    squared = lambda d: ((d.double() @ gram) * d.double()).sum().item()
-    print(
-        json.dumps(
-            {
-                "seconds": round(end - start, 4),
-                "statistics_s": round(factored - start, 4),
-                "allocation_s": round(allocated - factored, 4),
-                "loop_s": round(end - allocated, 4),
-                "loss": squared(w - q) / squared(w),
-                "raised": p,
-            }
-        ),
-        flush=True,
-    )
+    return q, {
+        "statistics_s": round(factored - start, 4),
+        "allocation_s": round(allocated - factored, 4),
+        "loop_s": round(end - allocated, 4),
+        "raised": p,
+    }
 
 
 if __name__ == "__main__":
-    main()
+    run(arguments(__doc__, bits=2, group=128, extra=(("--windows", 2048, "tokens per window"),)), quantize)

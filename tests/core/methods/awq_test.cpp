@@ -69,6 +69,35 @@ TEST(AwqSearch, MatchesTheUnitVector) {
   }
 }
 
+// Of many rows only a sample meets every point: the best loss is exact, the others are estimates.
+// Fewer rows at a time are not sampled, and losses are means over rows.
+TEST(AwqSearch, SamplesManyRows) {
+  constexpr std::int64_t kRows = 2056, kIn = 24, kTokens = 40;
+  const Place place = cpu_place(2);
+  const Recipe recipe = awq(3, 8);
+  Matrix<float> x = oracle::random_matrix(kTokens, kIn, 5);
+  for (std::int64_t t = 0; t < kTokens; ++t)
+    for (std::int64_t j = 0; j < kIn; j += 7) x(t, j) *= 12;
+  const Matrix<float> w = oracle::random_matrix(kRows, kIn, 6);
+  SoloTapWork work(place, x.view(), recipe_needs(recipe).transforms.front());
+  const Scales scales = scales_of(recipe, {mean_magnitudes(x.view()), {}});
+  const LinearTask all{Linear::o, w.view(), recipe};
+  const std::vector<double> losses = linear_losses(place, work, {&all, 1}, scales);
+  std::vector<double> exact(losses.size(), 0.0);
+  for (const std::int64_t first : {std::int64_t{0}, kRows / 2}) {
+    const LinearTask half{Linear::o, w.view().rows_from(first, kRows / 2), recipe};
+    const std::vector<double> part = linear_losses(place, work, {&half, 1}, scales);
+    for (std::size_t i = 0; i < exact.size(); ++i) exact[i] += part[i] / 2;
+  }
+  const auto best = static_cast<std::size_t>(best_point(exact));
+  ASSERT_EQ(best_point(losses), best_point(exact));
+  EXPECT_NEAR(losses[best], exact[best], 1e-5 * exact[best]);
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    EXPECT_GE(losses[i], losses[best]) << "point " << i;
+    EXPECT_NEAR(losses[i], exact[i], 0.1 * exact[i]) << "point " << i;
+  }
+}
+
 TEST(AwqSearch, ListsItsPoints) {
   const std::vector<ScalePoint> x = scale_points(awq(4, -1));
   ASSERT_EQ(x.size(), 20u);

@@ -405,5 +405,30 @@ TEST(Gptq, CompatTakesStaleRanges) {
   EXPECT_NE(stale.scales(0, 3), fresh.scales(0, 3));
 }
 
+// Cells that see the unquantized model's inputs keep the norms of its outputs for each other.
+TEST(Gptq, CellsWithTheSameInputsAgreeOnErrors) {
+  Random random(16);
+  const Statistics statistics = gram_of(random.activations(300, 33).view());
+  const auto copy = [&] {
+    Statistics s;
+    s.gram = statistics.gram.clone();
+    s.tokens = statistics.tokens;
+    return s;
+  };
+  const Matrix<float> one = random.normals(40, 33), other = random.normals(40, 33, 2.0);
+  const Place place = cpu_place(2);
+  SoloTapWork together(place, copy());
+  for (const double bits : {2.0, 3.0, 8.0})
+    for (const Matrix<float>* w : {&one, &other}) {
+      const Recipe recipe = gptq(bits, -1, "static", {{"inputs", std::string("full")}});
+      SoloTapWork alone(place, copy());
+      const auto error = [&](SoloTapWork& work) {
+        return round_linear(place, recipe, w->view(), work)
+            .stored.diagnostics.relative_output_error;
+      };
+      EXPECT_EQ(error(together), error(alone)) << bits << " bits";
+    }
+}
+
 }  // namespace
 }  // namespace bitgrid::test

@@ -54,6 +54,8 @@ class SoloTapWork : public TapWork {
     return *made;
   }
 
+  std::vector<double>& kept(const std::string& key) override { return kept_[key]; }
+
   std::vector<double> sum_windows(
       std::int64_t size, const std::function<void(std::int64_t window, MatrixView<const float> x,
                                                   std::span<double> sums)>& add) override {
@@ -96,6 +98,7 @@ class SoloTapWork : public TapWork {
   CalibrationLayout layout_;
   Statistics statistics_;
   std::map<std::string, std::unique_ptr<Shared>> shared_;
+  std::map<std::string, std::vector<double>> kept_;
 };
 
 // A tap with linears of these weights (q, k, v …, whatever the tap is).
