@@ -12,6 +12,7 @@
 #include "kernels/error.hpp"
 #include "results/store.hpp"
 #include "results/tables.hpp"
+#include "sweeps/eval_command.hpp"
 #include "sweeps/methods_text.hpp"
 #include "sweeps/plan_command.hpp"
 #include "sweeps/runner.hpp"
@@ -30,6 +31,7 @@ constexpr const char* kExamples =
     "Examples:\n"
     "  bitgrid plan sweeps/llama3-8b.toml --ranks 16       what a sweep would take\n"
     "  mpirun -n 4 bitgrid sweep sweeps/demo/demo.toml     run it; run it again to resume\n"
+    "  bitgrid eval Meta-Llama-3-8B --tasks piqa,mmlu      a checkpoint by itself\n"
     "  bitgrid show runs/demo --ranks                      progress, failures, who did what\n"
     "  bitgrid table runs/demo --format latex              the table for the paper\n"
     "  bitgrid diff runs/a runs/b                          same codes, same metrics?\n"
@@ -40,6 +42,7 @@ constexpr const char* kExamples =
 
 struct Options {
   SweepCommand sweep;
+  EvalCommand eval;
   std::string device;
   int plan_ranks = 1;
   std::string path, other_path, format = "md";
@@ -110,6 +113,48 @@ void add_sweep(CLI::App& app, Options& options, Command& chosen) {
       return run_sweep(world, options.sweep);
     };
   });
+}
+
+void add_eval(CLI::App& app, Options& options, Command& chosen) {
+  EvalCommand& eval = options.eval;
+  CLI::App* command = app.add_subcommand(
+      "eval", "perplexity and question sets of a checkpoint as it is; run again to resume");
+  command->add_option("MODEL", eval.model, "a checkpoint directory")->required();
+  command
+      ->add_option("--tasks", eval.tasks,
+                   "question sets, with commas between them: piqa, arc_easy, …, or .toml files")
+      ->delimiter(',');
+  command
+      ->add_option("--perplexity", eval.perplexity,
+                   "texts, with commas between them: wikitext2, c4, …, .txt or .jsonl files")
+      ->delimiter(',');
+  command->add_option("--data", eval.data, "where the named sets lie; question sets in its tasks/")
+      ->capture_default_str();
+  command->add_option("--out", eval.out,
+                      "output directory instead of MODEL.eval, relative to here");
+  command->add_option("--length", eval.length, "tokens per perplexity window")
+      ->capture_default_str();
+  command->add_option("--profile", eval.profile, "whose requests: lmeh-0.4, lmeh-0.5 or study")
+      ->check(CLI::IsMember({"lmeh-0.4", "lmeh-0.5", "study"}))
+      ->capture_default_str();
+  command->add_option("--bos", eval.bos, "of perplexity: auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
+  command->add_option("--mmlu-shots", eval.mmlu_shots, "examples before each question of MMLU")
+      ->check(CLI::Range(0, 5))
+      ->capture_default_str();
+  command->add_option("--limit", eval.limit, "only so many questions of each set or subject")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
+  command->add_option("--device", eval.device, "auto, cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  command->add_option("--threads", eval.threads, "per rank")->check(CLI::Range(1, 4096));
+  command->add_flag("--quiet", eval.quiet, "no progress, only the table and errors");
+  command->footer(
+      "Example:\n  mpirun -n 4 bitgrid eval Meta-Llama-3-8B --tasks piqa,hellaswag,mmlu "
+      "--perplexity wikitext2\n");
+  command->callback(
+      [&] { chosen = [&](dist::Comm& world) { return run_eval(world, options.eval); }; });
 }
 
 void add_plan(CLI::App& app, Options& options, Command& chosen) {
@@ -266,6 +311,7 @@ int run_command_line(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("bitgrid ") + kVersion);
   add_sweep(app, options, chosen);
+  add_eval(app, options, chosen);
   add_plan(app, options, chosen);
   add_methods(app, options, chosen);
   add_readers(app, options, chosen);

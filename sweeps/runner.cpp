@@ -85,7 +85,8 @@ results::CellHeader header_of(const Preparation& p, std::int64_t cell) {
 void prepare_on_first_rank(const dist::Comm& world, const SweepCommand& command, Preparation& p) {
   if (command.prune && !command.overrides.cells.empty())
     throw InputError("--prune is for a sweep as a whole; leave it or --cells out");
-  p.sweep = read_sweep(command.file, command.overrides);
+  p.sweep = command.text.empty() ? read_sweep(command.file, command.overrides)
+                                 : parse_sweep(command.text, command.file, command.overrides);
   p.checkpoint = Checkpoint::open(p.sweep.model);
   const LlamaConfig& config = p.checkpoint->config();
   // Refuses a device that is not there, and too little memory for its buffers.

@@ -9,6 +9,7 @@ namespace bitgrid {
 
 struct SweepCommand {
   std::string file;
+  std::string text;  // the sweep itself, where it is in no file; `file` is what messages call it
   SweepOverrides overrides;
   bool prune = false;  // remove cells that the sweep does not list
   bool quiet = false;  // no progress
