@@ -12,6 +12,7 @@
 #include "core/model/cost.hpp"
 #include "core/tuning/layer_gradient.hpp"
 #include "kernels/shard_tree.hpp"
+#include "sweeps/inputs.hpp"
 #include "sweeps/jobs.hpp"
 
 namespace bitgrid {
@@ -34,10 +35,13 @@ CellFlops layer_flops_of(const LayerCost& cost, double evaluation) {
   return {cost.walks + cost.searches, cost.statistics, cost.factorization, cost.solve, evaluation};
 }
 
-double layer_evaluation(const LlamaConfig& config, std::span<const EvaluationSize> evaluation) {
+double layer_evaluation(const LlamaConfig& config, const EvaluationSizes& evaluation) {
   double flops = 0;
-  for (const auto& set : evaluation)
+  for (const auto& set : evaluation.texts)
     flops += layer_flops(config, {set.windows, set.length}).forward();
+  for (const auto& task : evaluation.tasks)
+    flops += layer_flops(config, {1, task.tokens}).linears +
+             4 * real(config.query_size()) * real(task.attended);
   return flops;
 }
 
@@ -89,7 +93,7 @@ struct MemoryChoice {
 };
 
 RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
-                     std::span<const EvaluationSize> evaluation, const MemoryChoice& choice) {
+                     const EvaluationSizes& evaluation, const MemoryChoice& choice) {
   const auto& c = sweep.calibration;
   const bool calibrates = std::any_of(sweep.cells.begin(), sweep.cells.end(),
                                       [](const Recipe& r) { return uses_calibration(r); });
@@ -109,9 +113,13 @@ RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWo
     };
     std::int64_t hidden = calibrates ? windows(c.windows) * calibration.window_hidden : 0;
     if (tunes) hidden *= kTuningStates;
-    for (const auto& set : evaluation)
+    for (const auto& set : evaluation.texts)
       hidden += choice.shared_cells * windows(set.windows) *
                 memory_bytes(config, set.length).window_hidden;
+    // Packs are dealt by their cost: nobody has more than a share and the largest one.
+    for (const auto& task : evaluation.tasks)
+      hidden += choice.shared_cells * 4 * config.hidden_size *
+                std::min(task.tokens, task.tokens / world.replicas + task.pack_tokens);
     memory.hidden = std::max(memory.hidden, hidden);
     if (!calibrates) continue;
     // The inputs of q, k, v and of gate, up share one place.
@@ -130,11 +138,15 @@ RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWo
   }
   std::int64_t scratch = calibrates ? calibration.window_scratch : 0;
   if (tunes) scratch = std::max(scratch, layer_trace_bytes(config, c.length));
-  for (const auto& set : evaluation) {
-    const std::int64_t logits =
-        4 * std::min(kLogitTokens, set.length) * (config.vocab_size + config.hidden_size);
-    scratch = std::max({scratch, memory_bytes(config, set.length).window_scratch, logits});
-  }
+  const auto logits = [&](std::int64_t rows) {
+    return 4 * std::min(kLogitTokens, rows) * (config.vocab_size + config.hidden_size);
+  };
+  for (const auto& set : evaluation.texts)
+    scratch =
+        std::max({scratch, memory_bytes(config, set.length).window_scratch, logits(set.length)});
+  for (const auto& task : evaluation.tasks)
+    scratch = std::max(
+        {scratch, memory_bytes(config, task.pack_tokens).window_scratch, logits(task.rows)});
   memory.scratch = world.threads * scratch;
   if (!evaluation.empty()) memory.head = calibration.head;
   return memory;
@@ -196,7 +208,9 @@ CellPlan plan_cell(const Recipe& recipe, const Plan& plan, const Workload& calib
   const double evaluation = layer_evaluation(config, plan.evaluation);
   cell.flops = times(layer_flops_of(layer, evaluation), real(config.layer_count));
   double head = 0;
-  for (const auto& set : plan.evaluation) head += head_flops(config, {set.windows, set.length});
+  for (const auto& set : plan.evaluation.texts)
+    head += head_flops(config, {set.windows, set.length});
+  for (const auto& task : plan.evaluation.tasks) head += head_flops(config, {1, task.rows});
   cell.flops.evaluation += head;
 
   const double each = layer_seconds(recipe, layer, evaluation, config, plan.world, plan.rates);
@@ -212,15 +226,30 @@ CellPlan plan_cell(const Recipe& recipe, const Plan& plan, const Workload& calib
 
 }  // namespace
 
-std::vector<EvaluationSize> evaluation_sizes(std::span<const EvaluationText> texts) {
-  std::vector<EvaluationSize> sizes;
-  for (const EvaluationText& text : texts)
-    sizes.push_back({text.set, text.windows.count, text.windows.length});
+EvaluationSizes evaluation_sizes(const Inputs& inputs) {
+  EvaluationSizes sizes;
+  for (const EvaluationText& text : inputs.evaluation)
+    sizes.texts.push_back({text.set, text.windows.count, text.windows.length});
+  for (const TaskInput& input : inputs.tasks) {
+    TaskSize& size = sizes.tasks.emplace_back();
+    size.task = input.header.task;
+    size.requests = std::ssize(input.requests.requests);
+    for (const RequestPack& pack : input.packs) {
+      size.tokens += pack.tree.tokens();
+      size.attended += pack.tree.attended();
+      size.pack_tokens = std::max(size.pack_tokens, pack.tree.tokens());
+      std::int32_t last = -1;
+      for (const PackTarget& target : pack.targets) {
+        size.rows += target.row != last;
+        last = target.row;
+      }
+    }
+  }
   return sizes;
 }
 
 RankMemory rank_memory(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
-                       std::span<const EvaluationSize> evaluation) {
+                       const EvaluationSizes& evaluation) {
   const bool given = sweep.run.memory_bytes > 0;
   const std::int64_t limit = given ? sweep.run.memory_bytes : world.memory;
   const std::int64_t sharing = std::count_if(sweep.cells.begin(), sweep.cells.end(), can_share);
@@ -247,13 +276,13 @@ CellFlops& CellFlops::operator+=(const CellFlops& other) {
 }
 
 Plan make_plan(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
-               std::span<const EvaluationSize> evaluation, const MachineRates& rates) {
+               const EvaluationSizes& evaluation, const MachineRates& rates) {
   Plan plan;
   plan.name = sweep.name;
   plan.world = world;
   plan.config = config;
   plan.calibration = sweep.calibration;
-  plan.evaluation.assign(evaluation.begin(), evaluation.end());
+  plan.evaluation = evaluation;
   plan.rates = rates;
   plan.memory = rank_memory(sweep, config, world, evaluation);
   const Workload calibration{sweep.calibration.windows, sweep.calibration.length};

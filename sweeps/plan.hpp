@@ -20,7 +20,22 @@ struct EvaluationSize {  // one perplexity set, cut into windows
   std::int64_t length = 0;
 };
 
-std::vector<EvaluationSize> evaluation_sizes(std::span<const EvaluationText> texts);
+struct TaskSize {  // one question set in packs
+  std::string task;
+  std::int64_t requests = 0;
+  std::int64_t tokens = 0;       // computed, what requests share once
+  std::int64_t attended = 0;     // pairs of tokens that see each other
+  std::int64_t rows = 0;         // tokens that reach the output head
+  std::int64_t pack_tokens = 0;  // of the largest pack
+};
+struct EvaluationSizes {
+  std::vector<EvaluationSize> texts;
+  std::vector<TaskSize> tasks;
+  bool empty() const { return texts.empty() && tasks.empty(); }
+};
+
+struct Inputs;
+EvaluationSizes evaluation_sizes(const Inputs& inputs);
 
 struct PlanWorld {
   int stages = 1;
@@ -89,7 +104,7 @@ struct Plan {
   PlanWorld world;
   LlamaConfig config;
   Sweep::Calibration calibration;
-  std::vector<EvaluationSize> evaluation;
+  EvaluationSizes evaluation;
   MachineRates rates;
 
   std::vector<CellPlan> cells;
@@ -102,10 +117,10 @@ struct Plan {
 
 // Throws InputError naming the linear whose columns a cell's group does not divide.
 Plan make_plan(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
-               std::span<const EvaluationSize> evaluation, const MachineRates& rates);
+               const EvaluationSizes& evaluation, const MachineRates& rates);
 
 RankMemory rank_memory(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& world,
-                       std::span<const EvaluationSize> evaluation);
+                       const EvaluationSizes& evaluation);
 // One line: what a rank needs, what it may have, what to change. "" where it fits.
 std::string memory_warning(const RankMemory& memory);
 

@@ -71,9 +71,14 @@ std::string head_text(const Plan& plan) {
   out += fmt::format("calibration: {}, {} of {} tokens in {}\nevaluation:", c.data,
                      counted(c.windows, "window"), c.length, counted(c.shards, "shard"));
   if (plan.evaluation.empty()) out += " none";
-  for (const auto& set : plan.evaluation)
-    out += fmt::format("{} {}, {} of {} tokens", &set == plan.evaluation.data() ? "" : ";", set.set,
-                       counted(set.windows, "window"), set.length);
+  std::string sets;
+  for (const auto& set : plan.evaluation.texts)
+    sets += fmt::format("{} {}, {} of {} tokens", sets.empty() ? "" : ";", set.set,
+                        counted(set.windows, "window"), set.length);
+  for (const auto& task : plan.evaluation.tasks)
+    sets += fmt::format("{} {}, {} in {} tokens", sets.empty() ? "" : ";", task.task,
+                        counted(task.requests, "request"), task.tokens);
+  out += sets;
   return out + "\n\n";
 }
 

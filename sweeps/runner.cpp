@@ -330,7 +330,7 @@ int run_prepared(const dist::Comm& world, const SweepCommand& command, Preparati
   const RankMemory memory =
       rank_memory(p.sweep, config,
                   {p.topology.stages, p.topology.replicas, threads, machine_memory() / neighbours},
-                  evaluation_sizes(p.inputs.evaluation));
+                  evaluation_sizes(p.inputs));
   dist::Comm replicas = world.split(p.topology.stage(), p.topology.replica());
   dist::StopRequest stop(world);
 

@@ -231,7 +231,7 @@ TEST(PlanStorage, GroupsMustDivide) {
 }
 
 TEST(PlanFlops, OfLlama8b) {
-  const EvaluationSize wikitext[] = {{"wikitext2", 141, 2048}};
+  const EvaluationSizes wikitext{{{"wikitext2", 141, 2048}}, {}};
   const Plan plan =
       make_plan(sweep_of(std::string(kFp16) + kRtn + kGptq), llama_8b(), {}, wikitext, {});
   const double evaluation = 141 * (28.587e12 + 2.1518e12 + 1.1e12);
@@ -401,7 +401,7 @@ TEST(PlanCosts, RotatedFactorsAreOthers) {
 constexpr std::int64_t kMiB = 1 << 20;
 
 TEST(PlanMemory, OfLlama8bOnOneRank) {
-  const EvaluationSize sets[] = {{"wikitext2", 141, 2048}, {"c4", 256, 1024}};
+  const EvaluationSizes sets{{{"wikitext2", 141, 2048}, {"c4", 256, 1024}}, {}};
   const RankMemory m = make_plan(sweep_of(kGptq), llama_8b(), {1, 1, 3}, sets, {}).memory;
   EXPECT_EQ(m.hidden, (128 + 141 + 128) * 32 * kMiB);  // 2048 x 4096 x 4 B = 32 MiB a window
   EXPECT_EQ(m.taps, 128 * (32 + 32 + 112) * kMiB);     // 2048 x (4096 + 4096 + 14336) x 4 B
@@ -422,7 +422,7 @@ TEST(PlanSharing, CellsWithFullInputsCostLess) {
       "[[grid]]\nmethod = \"gptq\"\ngroup = -1\nbits = [4, 3]\ninputs = \"full\"\n"
       "damp = [0.01, 0.1]\n" +
       std::string(kRtn));
-  const EvaluationSize sets[] = {{"wikitext2", 16, 2048}};
+  const EvaluationSizes sets{{{"wikitext2", 16, 2048}}, {}};
   const Plan plan = make_plan(sweep, llama_8b(), {}, sets, {});
   ASSERT_EQ(plan.cells.size(), 5u);
   const CellFlops& first = plan.cells[0].flops;
@@ -450,7 +450,7 @@ TEST(PlanSharing, CellsWithFullInputsCostLess) {
 }
 
 TEST(PlanMemory, SharesOfReplicas) {
-  const EvaluationSize sets[] = {{"wikitext2", 16, 2048}};
+  const EvaluationSizes sets{{{"wikitext2", 16, 2048}}, {}};
   const RankMemory m = make_plan(sweep_of(kGptq), llama_8b(), {2, 3, 1}, sets, {}).memory;
   // Of 16 shards a replica has 5, 5 or 6: 48 of 128 windows and 6 of 16.
   EXPECT_EQ(m.hidden, (48 + 6) * 32 * kMiB);
@@ -506,7 +506,7 @@ TEST(PlanMemory, TheRemedyFitsTheLargestPart) {
 }
 
 TEST(PlanMemory, WithoutCalibrationOrEvaluation) {
-  const EvaluationSize sets[] = {{"wikitext2", 141, 2048}};
+  const EvaluationSizes sets{{{"wikitext2", 141, 2048}}, {}};
   const RankMemory rtn = make_plan(sweep_of(kRtn), llama_8b(), {}, sets, {}).memory;
   EXPECT_EQ(rtn.hidden, 141 * 32 * kMiB);
   EXPECT_EQ(rtn.taps + rtn.statistics, 0);
@@ -515,8 +515,25 @@ TEST(PlanMemory, WithoutCalibrationOrEvaluation) {
   EXPECT_EQ(gptq.head, 0);
 }
 
+// One question set: what requests share is computed and kept once, and only scored rows meet the
+// head.
+TEST(Plan, QuestionSetsCostTheirPacks) {
+  EvaluationSizes sizes;
+  sizes.tasks = {{"mmlu", 400, 5000, 90000, 400, 2048}};
+  const LlamaConfig config = llama_8b();
+  const Plan plan = make_plan(sweep_of(kFp16), config, {1, 2, 3}, sizes, {});
+  const double linears = 2 * 5000.0 * static_cast<double>(parameter_counts(config).layer_linears);
+  const double attention = 4 * 90000.0 * 4096;
+  const double head = 2 * 400.0 * 4096 * static_cast<double>(config.vocab_size);
+  EXPECT_DOUBLE_EQ(plan.flops.evaluation, 32 * (linears + attention) + head);
+  EXPECT_EQ(plan.memory.hidden, 4 * 4096 * (5000 / 2 + 2048));
+  EXPECT_EQ(plan.memory.head, memory_bytes(config, 1).head);
+  EXPECT_EQ(plan.memory.scratch, 3 * memory_bytes(config, 2048).window_scratch);
+  EXPECT_NE(plan_text(plan).find("mmlu, 400 requests in 5000 tokens"), std::string::npos);
+}
+
 TEST(PlanTime, CountsOperationsOnOneRank) {
-  const EvaluationSize sets[] = {{"c4", 5, 64}};
+  const EvaluationSizes sets{{{"c4", 5, 64}}, {}};
   for (const char* grid : {kFp16, kGptq}) {
     const Plan plan = make_plan(sweep_of(grid), small(), {}, sets, unit_rates());
     EXPECT_NEAR(plan.seconds / plan.flops.total(), 1, 1e-9);
@@ -568,14 +585,14 @@ TEST(PlanTime, Pipeline) {
 }
 
 TEST(PlanTime, TheHeadIsTheLastStages) {
-  const EvaluationSize sets[] = {{"c4", 5, 64}};
+  const EvaluationSizes sets{{{"c4", 5, 64}}, {}};
   const double head = 2.0 * 5 * 64 * 12 * 50;
   const Plan plan = make_plan(sweep_of(kFp16), small(), {3, 1, 1}, sets, unit_rates());
   EXPECT_NEAR(plan.cells[0].seconds, (plan.flops.total() - head) / 3 + head, 1e-6 * head);
 }
 
 TEST(PlanText, WholeTable) {
-  const EvaluationSize sets[] = {{"wikitext2", 141, 2048}, {"c4", 256, 2048}};
+  const EvaluationSizes sets{{{"wikitext2", 141, 2048}, {"c4", 256, 2048}}, {}};
   Sweep sweep = sweep_of(std::string(kFp16) + kRtn + "group = 128\n" + kGptq);
   sweep.run.memory_bytes = 20 * 1024 * kMiB;
   const Plan plan = make_plan(sweep, llama_8b(), {2, 1, 2}, sets, {2, 100, 80, 20, 10});

@@ -46,8 +46,8 @@ TEST(SweepErrors, UnknownKeysAndTables) {
       {"[evaluation]\nbso = \"auto\"" GRID,
        "f.toml:4: unknown key 'bso' in [evaluation]; did you mean 'bos'?"},
       {"[evaluation.more]\nx = 1" GRID,
-       "f.toml:3: unknown table 'more' in [evaluation]; known: bos, length, mmlu_shots, "
-       "perplexity, tasks"},
+       "f.toml:3: unknown table 'more' in [evaluation]; known: bos, length, limit, "
+       "mmlu_shots, perplexity, profile, tasks"},
       {"\"a\\nb\" = 1" GRID,
        "f.toml:3: unknown key 'a?b'; known: calibration, data, evaluation, grid, model, name, "
        "output, run"},
@@ -155,13 +155,17 @@ TEST(SweepErrors, Sets) {
   });
 }
 
-TEST(SweepErrors, FeaturesOfLaterVersions) {
+TEST(SweepErrors, QuestionSets) {
   check({
-      {"[evaluation]\ntasks = [\"piqa\"]" GRID,
-       "f.toml:4: evaluation.tasks: task evaluation is not in this version; leave the key out"},
-      {"[evaluation]\nmmlu_shots = 5" GRID,
-       "f.toml:4: evaluation.mmlu_shots: task evaluation is not in this version; leave the key "
-       "out"},
+      {"[evaluation]\ntasks = [\"piqq\"]" GRID,
+       "f.toml:4: evaluation.tasks: unknown task 'piqq'; did you mean 'piqa'? (or the path of a "
+       ".toml file that defines one)"},
+      {"[evaluation]\nmmlu_shots = 6" GRID,
+       "f.toml:4: evaluation.mmlu_shots: expected an integer from 0 to 5, found 6"},
+      {"[evaluation]\nprofile = \"lmeh\"" GRID,
+       "f.toml:4: evaluation.profile: expected one of study, lmeh-0.4, lmeh-0.5, found 'lmeh'"},
+      {"[evaluation]\ntasks = [\"piqa\", \"piqa\"]" GRID,
+       "f.toml:4: evaluation.tasks: 'piqa' is listed twice"},
       {"[evaluation]\ntasks = 3" GRID,
        "f.toml:4: evaluation.tasks: expected an array of strings, found an integer"},
       {"[[grid]]\nmethod = \"rtn\"\nbits = 8\nbudget = 4.5",

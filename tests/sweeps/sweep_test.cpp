@@ -64,7 +64,10 @@ shards = 5
 perplexity = ["c4-new", "b.txt", "ptb"]
 length = 33
 bos = "never"
-tasks = []
+tasks = ["piqa", "own/quiz.toml"]
+profile = "study"
+mmlu_shots = 2
+limit = 7
 [[grid]]
 method = "rtn"
 bits = 4
@@ -84,7 +87,13 @@ keep = "metrics"
   EXPECT_EQ(s.output, "/abs/out");
   EXPECT_EQ(s.data_dir, "/sweeps/a/d");
   EXPECT_EQ(s.calibration, (Sweep::Calibration{"/sweeps/a/texts/a.jsonl.gz", 3, 17, INT64_MAX, 5}));
-  EXPECT_EQ(s.evaluation, (Sweep::Evaluation{{"c4-new", "/sweeps/a/b.txt", "ptb"}, 33, "never"}));
+  EXPECT_EQ(s.evaluation, (Sweep::Evaluation{{"c4-new", "/sweeps/a/b.txt", "ptb"},
+                                             33,
+                                             "never",
+                                             {"piqa", "/sweeps/a/own/quiz.toml"},
+                                             "study",
+                                             2,
+                                             7}));
   EXPECT_EQ(s.run, (Sweep::Run{2, 3, 4, "cuda", 1610612736, 7200, true, false}));
   EXPECT_THAT(names(s), ElementsAre("rtn-w4-pc"));
 }
