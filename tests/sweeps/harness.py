@@ -106,6 +106,8 @@ shards = {shards}
 [evaluation]
 perplexity = ["wikitext2", "ptb-new"]
 length = 64
+tasks = ["piqa", "mmlu"]
+limit = 4
 {grids}
 [run]
 threads = 1
@@ -139,7 +141,7 @@ order = "gar"
 def small_data(folder):
     """The demo's texts, cut short so that a sweep takes a second."""
     data = folder / "data"
-    shutil.copytree(DEMO / "data", data, ignore=shutil.ignore_patterns("tasks"))
+    shutil.copytree(DEMO / "data", data)
     for name in ["wikitext2/wiki.test.raw", "ptb/ptb.test.txt"]:
         text = (data / name).read_bytes()[:12000]
         (data / name).write_bytes(text[: text.rindex(b"\n") + 1])
