@@ -40,6 +40,8 @@ class Tables : public testing::Test {
     RunRecord run = sample_run({two, none, pc, bad, base});
     run.sets = {"c4", "wiki_text|2"};
     run.set_fingerprints.clear();
+    run.tasks.clear();
+    run.task_fingerprints.clear();
     store.write_run(run);
     CellRecord cell = sample_cell(two, {});
     cell.bits_per_weight = 2.5625;
