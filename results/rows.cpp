@@ -133,6 +133,19 @@ const MetricRecord* find_metric(const CellRecord& record, const RunRecord& run, 
   return found;
 }
 
+const TaskRecord* find_task(const CellRecord& record, const RunRecord& run, std::size_t task) {
+  for (const TaskRecord& candidate : record.tasks)
+    if (candidate.fingerprint == run.task_fingerprints[task]) return &candidate;
+  return nullptr;
+}
+
+const TaskMetric* find_task_metric(const TaskRecord& task, const std::string& scope,
+                                   const std::string& metric) {
+  for (const TaskMetric& candidate : task.metrics)
+    if (candidate.scope == scope && candidate.metric == metric) return &candidate;
+  return nullptr;
+}
+
 Rows collect_rows(const Reader& reader) {
   Rows table;
   table.run = reader.run();
