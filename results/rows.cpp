@@ -122,6 +122,11 @@ std::vector<std::string> sets_of(const RunRecord& run, const std::vector<Row>& r
 
 }  // namespace
 
+std::string_view row_state_name(Row::State state) {
+  constexpr std::string_view names[] = {"unfinished", "finished", "failed", "unreadable"};
+  return names[static_cast<int>(state)];
+}
+
 const MetricRecord* find_metric(const CellRecord& record, const RunRecord& run, std::size_t set) {
   const bool by_ids = run.set_fingerprints.size() == run.sets.size();
   const MetricRecord* found = nullptr;  // the latest one where there are several

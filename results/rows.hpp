@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "results/store.hpp"
@@ -21,6 +22,8 @@ struct Row {
   std::optional<CellRecord> record;  // finished or failed
   std::string fault;                 // unreadable: why
 };
+
+std::string_view row_state_name(Row::State state);  // "unfinished", "finished", …
 
 // The measurement of the run's evaluation set number `set`: the run says which token ids it means,
 // so neither a text's name nor older measurements matter. Null: none.

@@ -189,6 +189,8 @@ TEST_F(Tables, ColumnsAreFoundByTheirTokens) {
   Store store = Store::create(run(), kModel);
   RunRecord record = sample_run({header});
   record.sets = {"new.txt"};
+  record.tasks.clear();
+  record.task_fingerprints.clear();
   record.set_fingerprints = {"ids of the text"};
   CellRecord cell = sample_cell(header, {});
   cell.metrics = {measured("old.txt", 2.5), measured("new.txt", 3.5)};
