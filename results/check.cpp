@@ -14,6 +14,7 @@
 #include "results/parts.hpp"
 #include "results/rows.hpp"
 #include "results/store.hpp"
+#include "results/task_scores.hpp"
 
 namespace bitgrid::results {
 namespace {
@@ -173,6 +174,9 @@ class Checker {
     }
     for (const MetricRecord& metric : record.metrics)
       faults_.none_in(kDelete, [&] { check_metric(metric, where); });
+    for (const TaskRecord& task : record.tasks)
+      for (const std::string& fault : task_faults(task))
+        faults_.add(fmt::format("{}: task {}: {}", where, task.task, fault), kDelete);
     seen.missing = missing_layers(record, seen.stored);
     if (!seen.missing.empty()) faults_.add(fmt::format("{}: {}", where, seen.missing), kRunAgain);
     check_summaries(record, seen, where);
@@ -237,7 +241,7 @@ class Checker {
                   kRunAgain);
   }
 
-  // Every listed cell must have a record that says finished, with every listed set.
+  // Every listed cell must have a record that says finished, with every listed set and task.
   void check_complete(const Reader& reader) {
     const RunRecord run = reader.run();
     for (const Reader::Entry& entry : reader.cells()) {
@@ -265,6 +269,10 @@ class Checker {
     for (std::size_t set = 0; set < run.sets.size(); ++set)
       if (find_metric(record, run, set) == nullptr)
         faults_.add(fmt::format("{}: not measured on {}", record.header.name, run.sets[set]),
+                    "; run the sweep again");
+    for (std::size_t task = 0; task < run.tasks.size(); ++task)
+      if (find_task(record, run, task) == nullptr)
+        faults_.add(fmt::format("{}: not asked {}", record.header.name, run.tasks[task]),
                     "; run the sweep again");
   }
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "kernels/error.hpp"
+#include "results/diff_task.hpp"
 #include "results/layout.hpp"
 #include "results/parts.hpp"
 #include "results/store.hpp"
@@ -157,9 +158,36 @@ void take_settings(Node& a, Node& b, const std::string& cell, Settings& settings
   b.attributes.erase("key");
 }
 
+// Question sets are compared as records: their lists are named by document.
+void diff_tasks(Node& a, Node& b, const std::string& cell, Lines& lines) {
+  std::vector<Node> nodes[2];
+  std::vector<TaskRecord> tasks[2];
+  for (const int side : {0, 1}) {
+    auto group = (side == 0 ? a : b).groups.extract("tasks");
+    if (group.empty()) continue;
+    for (auto& [name, node] : group.mapped().groups) {
+      tasks[side].push_back(task_of(node, fmt::format("{}: tasks/{}", cell, name)));
+      nodes[side].push_back(std::move(node));
+    }
+  }
+  for (const auto [i, j] : pair_tasks(tasks[0], tasks[1])) {
+    const std::string where =
+        fmt::format("{}: task {}", cell, i == kOnlyOne ? tasks[1][j].task : tasks[0][i].task);
+    if (i == kOnlyOne || j == kOnlyOne) {
+      lines.push_back(
+          fmt::format("{} is only in the {}", where, i == kOnlyOne ? "second" : "first"));
+      continue;
+    }
+    diff_attributes(nodes[0][i].attributes, nodes[1][j].attributes, where, lines);
+    for (const std::string& line : task_differences(tasks[0][i], tasks[1][j]))
+      lines.push_back(where + ": " + line);
+  }
+}
+
 void diff_parts(Node a, Node b, const std::string& cell, const std::string& where, Lines& lines,
                 Settings& settings) {
   take_settings(a, b, cell, settings);
+  diff_tasks(a, b, cell, lines);
   diff_nodes(a, b, where, lines);
 }
 

@@ -14,6 +14,15 @@
 
 namespace bitgrid::results {
 
+template <class T>
+constexpr DType kColumnType = DType::i64;
+template <>
+constexpr DType kColumnType<double> = DType::f64;
+template <>
+constexpr DType kColumnType<std::int32_t> = DType::i32;
+template <>
+constexpr DType kColumnType<std::uint8_t> = DType::u8;
+
 // One list of fields serves writing and reading: `fields(io, record)` calls io(key, field), and io
 // is one of these two.
 
@@ -34,7 +43,7 @@ struct Writer {
   template <class T>
   void column(const char* key, const std::vector<T>& values) {
     Numbers numbers;
-    numbers.dtype = std::is_same_v<T, double> ? DType::f64 : DType::i64;
+    numbers.dtype = kColumnType<T>;
     numbers.shape = {static_cast<std::int64_t>(values.size())};
     const auto bytes = std::as_bytes(std::span(values));
     numbers.storage.assign(bytes.begin(), bytes.end());
@@ -73,8 +82,7 @@ struct Loader {
   template <class T>
   void column(const char* key, std::vector<T>& values) {
     const auto* numbers = std::get_if<Numbers>(&content(key));
-    if (numbers == nullptr || numbers->shape.size() != 1 ||
-        numbers->dtype != (std::is_same_v<T, double> ? DType::f64 : DType::i64))
+    if (numbers == nullptr || numbers->shape.size() != 1 || numbers->dtype != kColumnType<T>)
       throw Error(fmt::format("{}: dataset {} has the wrong type or shape", where, key));
     values.resize(static_cast<std::size_t>(numbers->shape[0]));
     if (!values.empty()) std::memcpy(values.data(), numbers->bytes.data(), numbers->bytes.size());

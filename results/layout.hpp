@@ -15,6 +15,7 @@ constexpr std::int64_t kSchema = 1;  // attribute "schema" of every file: other 
 // The node views the record's arrays: the record must outlive it.
 Node layer_node(const CellHeader& cell, const LayerRecord& layer);
 Node cell_node(const CellRecord& cell);
+Node task_node(const TaskRecord& task);  // a group of cell_node's `tasks`
 Node run_node(const RunRecord& run);
 
 // Each takes the node apart, and throws Error that starts with `where` if something is missing or
@@ -26,6 +27,7 @@ struct StoredLayer {
 };
 StoredLayer layer_of(Node node, const std::string& where);
 CellRecord cell_of(const Node& node, const std::string& where);
+TaskRecord task_of(const Node& node, const std::string& where);
 RunRecord run_of(const Node& node, const std::string& where);
 
 // Elements in the file: packed rows start at whole bytes.

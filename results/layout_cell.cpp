@@ -125,6 +125,9 @@ Node cell_node(const CellRecord& cell) {
     Writer metric{metrics.groups[numbered(i)]};
     metric_fields(metric, cell.metrics[i]);
   }
+  // Without question sets a cell is what it was before there were any.
+  for (std::size_t i = 0; i < cell.tasks.size(); ++i)
+    node.groups["tasks"].groups[numbered(i)] = task_node(cell.tasks[i]);
   return node;
 }
 
@@ -144,6 +147,9 @@ CellRecord cell_of(const Node& node, const std::string& where) {
     Loader metric{group, where + ": metrics/" + name};
     metric_fields(metric, cell.metrics.emplace_back());
   }
+  if (const auto tasks = node.groups.find("tasks"); tasks != node.groups.end())
+    for (const auto& [name, group] : tasks->second.groups)
+      cell.tasks.push_back(task_of(group, where + ": tasks/" + name));
   return cell;
 }
 

@@ -46,6 +46,8 @@ void run_fields(Io& io, Run& r) {
   io.column("cell_predicted_s", r.cell_predicted_s);
   io.column("sets", r.sets);
   io.optional_column("set_fingerprints", r.set_fingerprints);
+  io.optional_column("tasks", r.tasks);
+  io.optional_column("task_fingerprints", r.task_fingerprints);
 }
 
 }  // namespace
@@ -69,6 +71,8 @@ RunRecord run_of(const Node& node, const std::string& where) {
   run_fields(io, run);
   if (run.cell_keys.size() != run.cell_names.size())
     throw Error(where + ": cell_names and cell_keys differ in length");
+  if (run.task_fingerprints.size() != run.tasks.size())
+    throw Error(where + ": tasks and task_fingerprints differ in length");
   for (const auto& [name, group] : io.group("ranks").groups) {
     Loader rank{group, where + ": ranks/" + name};
     counters_fields(rank, run.counters.emplace_back());

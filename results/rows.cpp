@@ -122,6 +122,11 @@ std::vector<std::string> sets_of(const RunRecord& run, const std::vector<Row>& r
 
 }  // namespace
 
+std::string_view row_state_name(Row::State state) {
+  constexpr std::string_view names[] = {"unfinished", "finished", "failed", "unreadable"};
+  return names[static_cast<int>(state)];
+}
+
 const MetricRecord* find_metric(const CellRecord& record, const RunRecord& run, std::size_t set) {
   const bool by_ids = run.set_fingerprints.size() == run.sets.size();
   const MetricRecord* found = nullptr;  // the latest one where there are several
@@ -131,6 +136,19 @@ const MetricRecord* find_metric(const CellRecord& record, const RunRecord& run, 
       found = &metric;
   }
   return found;
+}
+
+const TaskRecord* find_task(const CellRecord& record, const RunRecord& run, std::size_t task) {
+  for (const TaskRecord& candidate : record.tasks)
+    if (candidate.fingerprint == run.task_fingerprints[task]) return &candidate;
+  return nullptr;
+}
+
+const TaskMetric* find_task_metric(const TaskRecord& task, const std::string& scope,
+                                   const std::string& metric) {
+  for (const TaskMetric& candidate : task.metrics)
+    if (candidate.scope == scope && candidate.metric == metric) return &candidate;
+  return nullptr;
 }
 
 Rows collect_rows(const Reader& reader) {

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "results/store.hpp"
@@ -22,12 +23,21 @@ struct Row {
   std::string fault;                 // unreadable: why
 };
 
+std::string_view row_state_name(Row::State state);  // "unfinished", "finished", …
+
 // The measurement of the run's evaluation set number `set`: the run says which token ids it means,
 // so neither a text's name nor older measurements matter. Null: none.
 const MetricRecord* find_metric(const CellRecord& record, const RunRecord& run, std::size_t set);
 
+// The run's question set number `task` in this cell, by its fingerprint: null where it was not
+// asked, or with other rows, examples or texts.
+const TaskRecord* find_task(const CellRecord& record, const RunRecord& run, std::size_t task);
+// Null: the set has no such metric.
+const TaskMetric* find_task_metric(const TaskRecord& task, const std::string& scope,
+                                   const std::string& metric);
+
 struct Rows {
-  RunRecord run;          // its sets are the columns
+  RunRecord run;          // its sets and tasks are the columns
   std::vector<Row> rows;  // 16 bits first, then fewer; within equal bits in the sweep's order
 };
 Rows collect_rows(const Reader& reader);

@@ -9,6 +9,7 @@
 #include "kernels/error.hpp"
 #include "results/rows.hpp"
 #include "results/tables.hpp"
+#include "results/task_columns.hpp"
 
 namespace bitgrid::results {
 namespace {
@@ -161,6 +162,20 @@ std::string cells_table(const Rows& table) {
   return aligned(std::move(lines), 2);
 }
 
+// Accuracies of the question sets, one line per cell.
+std::string tasks_table(const Rows& table) {
+  Line head = {"cell"};
+  for (const std::string& text : task_heads(table, TableMetric::acc)) head.push_back(text);
+  std::vector<Line> lines = {head};
+  for (const Row& row : table.rows) {
+    if (row.state != Row::State::finished) continue;
+    Line line = task_texts(*row.record, table.run, TableMetric::acc);
+    line.insert(line.begin(), row.entry.name);
+    lines.push_back(std::move(line));
+  }
+  return lines.size() == 1 ? "" : "\naccuracy in percent\n" + aligned(std::move(lines), 1);
+}
+
 // What must not stay unnoticed: failed cells, unreadable files, fallbacks of the methods.
 std::string remarks(const Rows& table, const Reader& reader) {
   std::string out;
@@ -247,6 +262,7 @@ std::string show(const Reader& reader, bool ranks) {
   const Rows table = collect_rows(reader);
   std::string out =
       fmt::format("{}{}\n{}", heading(reader, table.run), progress(table), cells_table(table));
+  if (!table.run.tasks.empty()) out += tasks_table(table);
   if (const std::string text = remarks(table, reader); !text.empty()) out.append("\n").append(text);
   if (ranks) out.append("\n").append(ranks_table(table.run));
   return out;

@@ -4,43 +4,40 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "kernels/error.hpp"
 #include "results/rows.hpp"
+#include "results/table_json.hpp"
+#include "results/task_columns.hpp"
 
 namespace bitgrid::results {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using Line = std::vector<std::string>;
 
-std::string_view state_name(Row::State state) {
-  constexpr std::string_view names[] = {"unfinished", "finished", "failed", "unreadable"};
-  return names[static_cast<int>(state)];
-}
-
 // The cells of one line, as people read them: #Bits, method, group, bits per weight, one perplexity
-// per set.
-Line display_line(const Row& row, const Rows& table) {
+// per set, one accuracy per question set.
+Line display_line(const Row& row, const Rows& table, TableMetric metric_shown) {
   Line line = {bits_text(row.bits), method_text(row), group_text(row)};
   const bool finished = row.state == Row::State::finished;
   line.push_back(finished ? fmt::format("{:.2f}", row.record->bits_per_weight) : "–");
+  const bool faulty = row.state == Row::State::failed || row.state == Row::State::unreadable;
+  const std::string instead = faulty ? std::string(row_state_name(row.state)) : "–";
   for (std::size_t set = 0; set < table.run.sets.size(); ++set) {
     const MetricRecord* metric = finished ? find_metric(*row.record, table.run, set) : nullptr;
-    if (metric != nullptr)
-      line.push_back(perplexity_text(metric->value.perplexity));
-    else
-      line.push_back(row.state == Row::State::failed || row.state == Row::State::unreadable
-                         ? std::string(state_name(row.state))
-                         : "–");
+    line.push_back(metric != nullptr ? perplexity_text(metric->value.perplexity) : instead);
   }
+  const Line tasks = finished ? task_texts(*row.record, table.run, metric_shown)
+                              : Line(task_heads(table, metric_shown).size(), instead);
+  line.insert(line.end(), tasks.begin(), tasks.end());
   return line;
 }
 
-Line display_head(const Rows& table) {
+Line display_head(const Rows& table, TableMetric metric_shown) {
   Line head = {"#Bits", "Method", "Group", "Bits/weight"};
   head.insert(head.end(), table.run.sets.begin(), table.run.sets.end());
+  const Line tasks = task_heads(table, metric_shown);
+  head.insert(head.end(), tasks.begin(), tasks.end());
   return head;
 }
 
@@ -81,9 +78,10 @@ std::string latex_cell(const std::string& text) {
   return escaped_latex(text);
 }
 
-std::vector<Line> display_lines(const Rows& table, std::string (*escape)(const std::string&)) {
-  std::vector<Line> lines = {display_head(table)};
-  for (const Row& row : table.rows) lines.push_back(display_line(row, table));
+std::vector<Line> display_lines(const Rows& table, TableMetric metric_shown,
+                                std::string (*escape)(const std::string&)) {
+  std::vector<Line> lines = {display_head(table, metric_shown)};
+  for (const Row& row : table.rows) lines.push_back(display_line(row, table, metric_shown));
   for (Line& line : lines)
     for (std::string& cell : line) cell = escape(cell);
   return lines;
@@ -97,8 +95,8 @@ std::vector<std::size_t> widths_of(const std::vector<Line>& lines) {
   return widths;
 }
 
-std::string markdown(const Rows& table) {
-  const std::vector<Line> lines = display_lines(table, escaped_markdown);
+std::string markdown(const Rows& table, TableMetric metric_shown) {
+  const std::vector<Line> lines = display_lines(table, metric_shown, escaped_markdown);
   const std::vector<std::size_t> widths = widths_of(lines);
   std::string out;
   for (std::size_t n = 0; n < lines.size(); ++n) {
@@ -113,8 +111,8 @@ std::string markdown(const Rows& table) {
   return out;
 }
 
-std::string latex(const Rows& table) {
-  const std::vector<Line> lines = display_lines(table, latex_cell);
+std::string latex(const Rows& table, TableMetric metric_shown) {
+  const std::vector<Line> lines = display_lines(table, metric_shown, latex_cell);
   const std::vector<std::size_t> widths = widths_of(lines);
   std::string columns;
   for (std::size_t i = 0; i < widths.size(); ++i) columns += right_aligned(i) ? 'r' : 'l';
@@ -137,124 +135,71 @@ std::string csv_cell(const std::string& text) {
   return out + "\"";
 }
 
-std::string csv(const Rows& table) {
+// The sign of a NaN means nothing.
+std::string csv_number(double value) {
+  return std::isnan(value) ? "nan" : fmt::format("{}", value);
+}
+std::string csv_numbers(double value, double error) {
+  return "," + csv_number(value) + "," + csv_number(error);
+}
+
+std::string csv_head(const Rows& table, const std::vector<TaskColumn>& tasks,
+                     TableMetric metric_shown) {
   std::string out = "cell,bits,method,options,group,status,bits_per_weight";
-  for (const std::string& set : table.run.sets)
-    out += fmt::format(",{},{}", csv_cell(set), csv_cell(set + " standard error"));
-  out += "\n";
-  for (const Row& row : table.rows) {
-    const bool finished = row.state == Row::State::finished;
-    out +=
-        fmt::format("{},{},{},{},{},{},{}", csv_cell(row.entry.name), row.bits,
-                    csv_cell(row.method), csv_cell(row.options), row.group, state_name(row.state),
-                    finished ? fmt::format("{}", row.record->bits_per_weight) : "");
-    for (std::size_t set = 0; set < table.run.sets.size(); ++set) {
-      const MetricRecord* metric = finished ? find_metric(*row.record, table.run, set) : nullptr;
-      out += metric == nullptr
-                 ? ",,"
-                 : fmt::format(",{},{}", metric->value.perplexity, metric->value.perplexity_error);
-    }
-    out += "\n";
+  const auto add = [&](const std::string& name) {
+    out += fmt::format(",{},{}", csv_cell(name), csv_cell(name + " standard error"));
+  };
+  for (const std::string& set : table.run.sets) add(set);
+  for (const TaskColumn& column : tasks) add(column.scope + " " + column.metric);
+  if (has_mean(table.run)) out += metric_shown == TableMetric::acc ? ",mean acc" : ",mean acc_norm";
+  return out + "\n";
+}
+
+// What is not there is an empty cell.
+std::string csv_row(const Row& row, const Rows& table, const std::vector<TaskColumn>& tasks,
+                    TableMetric metric_shown) {
+  const CellRecord* record = row.state == Row::State::finished ? &*row.record : nullptr;
+  std::string out =
+      fmt::format("{},{},{},{},{},{},{}", csv_cell(row.entry.name), row.bits, csv_cell(row.method),
+                  csv_cell(row.options), row.group, row_state_name(row.state),
+                  record != nullptr ? fmt::format("{}", record->bits_per_weight) : "");
+  for (std::size_t set = 0; set < table.run.sets.size(); ++set) {
+    const MetricRecord* metric = record ? find_metric(*record, table.run, set) : nullptr;
+    out += metric ? csv_numbers(metric->value.perplexity, metric->value.perplexity_error) : ",,";
   }
+  for (const TaskColumn& column : tasks) {
+    const TaskRecord* task = record ? find_task(*record, table.run, column.task) : nullptr;
+    const TaskMetric* metric =
+        task ? find_task_metric(*task, column.scope, column.metric) : nullptr;
+    out += metric ? csv_numbers(metric->value, metric->error) : ",,";
+  }
+  if (has_mean(table.run)) {
+    const auto mean = record ? task_mean(*record, table.run, metric_shown) : std::nullopt;
+    out += mean ? fmt::format(",{}", *mean) : ",";
+  }
+  return out + "\n";
+}
+
+std::string csv(const Rows& table, TableMetric metric_shown) {
+  const std::vector<TaskColumn> tasks = task_columns(table);
+  std::string out = csv_head(table, tasks, metric_shown);
+  for (const Row& row : table.rows) out += csv_row(row, table, tasks, metric_shown);
   return out;
-}
-
-// JSON has no NaN and no infinity: null.
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
-Json metric_json(const MetricRecord& metric) {
-  return {{"set", metric.set},
-          {"protocol", metric.protocol},
-          {"length", metric.length},
-          {"bos", metric.bos},
-          {"text_fingerprint", metric.text_fingerprint},
-          {"ids_fingerprint", metric.ids_fingerprint},
-          {"perplexity", number(metric.value.perplexity)},
-          {"perplexity_error", number(metric.value.perplexity_error)},
-          {"cross_entropy", number(metric.value.cross_entropy)},
-          {"cross_entropy_error", number(metric.value.cross_entropy_error)},
-          {"windows", metric.value.windows},
-          {"tokens", metric.value.tokens}};
-}
-
-Json recipe_json(const Recipe& recipe) {
-  Json options = Json::object();
-  for (const auto& [key, value] : recipe.options)
-    std::visit([&, &name = key](const auto& v) { options[name] = v; }, value);
-  return {{"chain", recipe.chain},
-          {"bits", recipe.bits},
-          {"group", recipe.group},
-          {"options", options}};
-}
-
-Json record_json(const CellRecord& record) {
-  const CellHeader& header = record.header;
-  Json metrics = Json::array();
-  for (const MetricRecord& metric : record.metrics) metrics.push_back(metric_json(metric));
-  return {{"recipe", recipe_json(header.recipe)},
-          {"calibration", header.calibration},
-          {"calibration_fingerprint", header.calibration_fingerprint},
-          {"shards", header.shards},
-          {"seed", header.seed},
-          {"version", header.version},
-          {"blas", header.blas},
-          {"failure", record.failure},
-          {"bits_per_weight", number(record.bits_per_weight)},
-          {"metrics", metrics},
-          {"tensors_kept", record.tensors_kept},
-          {"wall_s", number(record.wall_s)},
-          {"seconds", record.seconds},
-          {"peak_memory_bytes", record.peak_memory_bytes},
-          {"hosts", record.hosts},
-          {"finished_s", number(record.finished_s)}};
-}
-
-std::string json(const Rows& table) {
-  const RunRecord& run = table.run;
-  Json cells = Json::array();
-  for (const Row& row : table.rows) {
-    Json cell = {{"name", row.entry.name},
-                 {"key", row.entry.key},
-                 {"status", state_name(row.state)},
-                 {"bits", row.bits},
-                 {"method", row.method},
-                 {"options", row.options},
-                 {"group", row.group},
-                 {"layers_stored", row.entry.layers.size()}};
-    if (row.record) cell.update(record_json(*row.record));
-    if (!row.fault.empty()) cell["fault"] = row.fault;
-    cells.push_back(std::move(cell));
-  }
-  const Json all = {{"sweep", run.name},
-                    {"model", run.model},
-                    {"model_fingerprint", run.model_fingerprint},
-                    {"version", run.version},
-                    {"device", run.device},
-                    {"ranks", run.ranks},
-                    {"stages", run.stages},
-                    {"replicas", run.replicas},
-                    {"threads", run.threads},
-                    {"started_s", run.started_s},
-                    {"finished_s", run.finished_s},
-                    {"evaluation_length", run.evaluation_length},
-                    {"sets", table.run.sets},
-                    {"cells", cells}};
-  return all.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace
 
-std::string table(const Reader& reader, TableFormat format) {
+std::string table(const Reader& reader, TableFormat format, TableMetric metric_shown) {
   const Rows rows = collect_rows(reader);
   switch (format) {
     case TableFormat::markdown:
-      return markdown(rows);
+      return markdown(rows, metric_shown);
     case TableFormat::csv:
-      return csv(rows);
+      return csv(rows, metric_shown);
     case TableFormat::latex:
-      return latex(rows);
+      return latex(rows, metric_shown);
     case TableFormat::json:
-      return json(rows);
+      return table_json(rows);
   }
   throw Error("no such table format");
 }

@@ -9,9 +9,14 @@ namespace bitgrid::results {
 
 enum class TableFormat { markdown, csv, latex, json };
 
-// `bitgrid table`: rows are cells (grouped by bits as papers do), columns bits per weight and one
-// perplexity per evaluation set; cells that are unfinished or failed are shown as such.
-std::string table(const Reader& reader, TableFormat format);
+// Of question sets: acc_norm where a set has it, else acc. Formats for programs hold both.
+enum class TableMetric { acc, acc_norm };
+
+// `bitgrid table`: rows are cells (grouped by bits as papers do), columns bits per weight, one
+// perplexity per evaluation set, one accuracy per question set and the mean of those but mmlu;
+// cells that are unfinished or failed are shown as such.
+std::string table(const Reader& reader, TableFormat format,
+                  TableMetric metric_shown = TableMetric::acc);
 
 // `bitgrid show`: progress, cells, failures, timings; --ranks adds the counters of each rank.
 std::string show(const Reader& reader, bool ranks);

@@ -45,7 +45,7 @@ struct Options {
   EvalCommand eval;
   std::string device;
   int plan_ranks = 1;
-  std::string path, other_path, format = "md";
+  std::string path, other_path, format = "md", metric = "acc";
   bool ranks = false, complete = false;
 };
 
@@ -199,11 +199,18 @@ void add_readers(CLI::App& app, Options& options, Command& chosen) {
   table->add_option("--format", options.format, "md, csv, latex (booktabs) or json")
       ->check(CLI::IsMember({"md", "csv", "latex", "json"}))
       ->capture_default_str();
+  table
+      ->add_option("--metric", options.metric,
+                   "of question sets: acc, or acc_norm where a set has it")
+      ->check(CLI::IsMember({"acc", "acc_norm"}))
+      ->capture_default_str();
   table->footer("Example:\n  bitgrid table runs/demo --format latex > table.tex\n");
   table->callback([&] {
     chosen = on_first_rank([&] {
-      fmt::print("{}",
-                 results::table(results::Reader::open(options.path), table_format(options.format)));
+      const auto metric =
+          options.metric == "acc" ? results::TableMetric::acc : results::TableMetric::acc_norm;
+      fmt::print("{}", results::table(results::Reader::open(options.path),
+                                      table_format(options.format), metric));
       return 0;
     });
   });

@@ -139,6 +139,90 @@ TEST_F(Check, GarbageInsideAFileDoesNotCrash) {
   }
 }
 
+// Every list of a question set, one change at a time: one line each.
+TEST_F(Check, TasksAreCheckedAgainstThemselves) {
+  using Change = std::function<void(TaskRecord & piqa, TaskRecord & mmlu)>;
+  const std::vector<std::pair<std::string, Change>> changes = {
+      {"task piqa: 13 options in its documents, but 12 scores for 13 requests",
+       [](auto& p, auto&) { p.scores.pop_back(); }},
+      {"task piqa: 13 options in its documents, but 13 scores for 14 requests",
+       [](auto& p, auto&) { ++p.digests.requests; }},
+      {"task piqa: 14 options in its documents, but 13 scores",
+       [](auto& p, auto&) { ++p.documents[0].options; }},
+      {"task piqa: 5 documents, but 4 outcomes", [](auto& p, auto&) { p.outcomes.pop_back(); }},
+      {"task piqa: document 2: gold is 2 of 2 options",
+       [](auto& p, auto&) { p.documents[2].gold = 2; }},
+      {"task piqa: document 2: gold is -1 of 2 options",
+       [](auto& p, auto&) { p.documents[2].gold = -1; }},
+      {"task mmlu: document 3: subset 2 of 2", [](auto&, auto& m) { m.documents[3].subset = 2; }},
+      {"task piqa: document 1: a log-likelihood is not a number",
+       [](auto& p, auto&) { p.scores[3].log_likelihood = NAN; }},
+      {"task piqa: document 3: choice is ",
+       [](auto& p, auto&) { p.scores[7 + (p.outcomes[3].choice + 1) % 4].log_likelihood = 1; }},
+      {"task mmlu: document 0: choice_norm is 4 of 4 options",
+       [](auto&, auto& m) { m.outcomes[0].choice_norm = 4; }},
+      {"task mmlu: document 2: correct or correct_norm does not say whether the choice is gold",
+       [](auto&, auto& m) {
+         m.outcomes[2].correct ^= true;
+         fill_metrics(m);
+       }},
+      {"task mmlu: document 2: correct or correct_norm does not say whether the choice is gold",
+       [](auto&, auto& m) {
+         m.outcomes[2].correct_norm ^= true;
+         fill_metrics(m);
+       }},
+      {"task piqa: piqa acc: ", [](auto& p, auto&) { p.metrics[0].value += 0.01; }},
+      {"task piqa: piqa acc_norm: ", [](auto& p, auto&) { p.metrics[1].error += 0.01; }},
+      {"task piqa: piqa acc: ", [](auto& p, auto&) { p.metrics[0].documents = 4; }},
+      {"task mmlu: mmlu acc_macro: ", [](auto&, auto& m) { m.metrics[3].value += 0.01; }},
+      {"task mmlu: mmlu_stem acc: ", [](auto&, auto& m) { m.metrics[1].error = NAN; }},
+      {"task mmlu: mmlu_tools acc: ", [](auto&, auto& m) { m.metrics[7].value = 7; }},
+      {"task mmlu: mmlu_x acc: is of no subset of it",
+       [](auto&, auto& m) { m.metrics[7].scope = "mmlu_x"; }},
+      {"task piqa: has no acc", [](auto& p, auto&) { p.metrics.erase(p.metrics.begin()); }},
+  };
+  for (const auto& [text, change] : changes) {
+    Store store = Store::join(run());
+    CellRecord cell = sample_cell(sample_headers()[0], {});
+    change(cell.tasks[0], cell.tasks[1]);
+    store.write_cell(cell);
+    const auto faults = check(run(), true);
+    ASSERT_EQ(faults.size(), 1u) << text << "\n" << joined(faults);
+    EXPECT_THAT(faults[0], HasSubstr(text));
+    EXPECT_THAT(faults[0], HasSubstr("cell.h5: "));
+    EXPECT_THAT(faults[0], testing::EndsWith("; delete it and run the sweep again"));
+  }
+}
+
+// The study asks boolq's options from the last to the first; ties go to the first option anyhow.
+TEST_F(Check, ScoresInReverseAreUnderstood) {
+  CellRecord cell = sample_cell(sample_headers()[0], {});
+  for (const char* name : {"boolq", "of_the_user"}) {
+    TaskRecord& task = cell.tasks.emplace_back(sample_task("piqa", 77));
+    task.task = task.subsets[0] = name;
+    task.version = "2.0";
+    task.profile = "study";
+    for (RequestScore& score : task.scores)
+      score.log_likelihood = std::round(score.log_likelihood / 60);
+    task.scores[0] = task.scores[1];
+    fill_outcomes(task, true);
+    fill_metrics(task);
+  }
+  Store::join(run()).write_cell(cell);
+  EXPECT_EQ(joined(check(run(), true)), "");
+  cell.tasks[2].profile = "lmeh-0.4";
+  Store::join(run()).write_cell(cell);
+  EXPECT_TRUE(any_contains(check(run(), true), "task boolq: document "));
+}
+
+TEST_F(Check, ListedTasksMustHaveBeenAsked) {
+  CellRecord cell = sample_cell(sample_headers()[0], {});
+  cell.tasks[1].fingerprint = "of other rows";
+  Store::join(run()).write_cell(cell);
+  EXPECT_EQ(joined(check(run(), false)), "");
+  EXPECT_THAT(check(run(), true), ElementsAre("fp16: not asked mmlu; run the sweep again"));
+}
+
 TEST_F(Check, PackedFilesAreCheckedToo) {
   const std::string packed = directory_.path("packed.h5");
   pack(run(), packed);

@@ -101,6 +101,35 @@ TEST_F(Diff, EverySingleChangeIsFound) {
       {"metrics: 0002: bos: never against always",
        [](auto&, auto& c) { c.metrics[2].bos = "always"; }},
       {"metrics: 0002 is only in the first", [](auto&, auto& c) { c.metrics.pop_back(); }},
+      {"gptq-w4-g32: task piqa: 1 of 13 scores differ, the first of document 3, request 2: ",
+       [](auto&, auto& c) {
+         c.tasks[0].scores[9].log_likelihood =
+             std::nextafter(c.tasks[0].scores[9].log_likelihood, 9);
+       }},
+      {"task piqa: 2 of 13 scores differ, the first of document 0, request 1: ",
+       [](auto&, auto& c) {
+         for (const std::size_t i : {1u, 12u}) c.tasks[0].scores[i].greedy ^= true;
+       }},
+      {"task piqa: 1 of 5 outcomes differ, the first of document 4: ",
+       [](auto&, auto& c) { c.tasks[0].outcomes[4].correct_norm ^= true; }},
+      {"task mmlu: 1 of 4 outcomes differ, the first of document 2: ",
+       [](auto&, auto& c) { c.tasks[1].outcomes[2].choice_norm ^= 1; }},
+      {"task mmlu: 1 of 16 metrics differ, the first number 3: mmlu acc_macro ",
+       [](auto&, auto& c) {
+         c.tasks[1].metrics[3].value = std::nextafter(c.tasks[1].metrics[3].value, 9);
+       }},
+      {"task mmlu: 1 of 4 documents differ, the first number 1: subset 0, row 1, gold 3 of 4 "
+       "options "
+       "against subset 0, row 7",
+       [](auto&, auto& c) { c.tasks[1].documents[1].row = 7; }},
+      {"task mmlu: 2 subsets against 1", [](auto&, auto& c) { c.tasks[1].subsets.pop_back(); }},
+      {"task piqa: fingerprint: ", [](auto&, auto& c) { c.tasks[0].fingerprint = "other"; }},
+      {"task piqa: profile: lmeh-0.4 against study",
+       [](auto&, auto& c) { c.tasks[0].profile = "study"; }},
+      {"task piqa: token_digest: ", [](auto&, auto& c) { c.tasks[0].digests.tokens = "other"; }},
+      {"task mmlu is only in the first", [](auto&, auto& c) { c.tasks.pop_back(); }},
+      {"task boolq is only in the second",
+       [](auto&, auto& c) { c.tasks.push_back(sample_task("boolq", 5)); }},
       {"code_hash: entry 0", [](auto&, auto& c) { c.linears[0].code_hash[3] = 'x'; }},
       {"status: finished against failed", [](auto&, auto& c) { c.status = CellStatus::failed; }},
       {"bits_per_weight",

@@ -68,6 +68,15 @@ void expect_same(const MetricRecord& a, const MetricRecord& b) {
                 &P::perplexity_error, &P::windows, &P::tokens);
 }
 
+void expect_same(const TaskMetric& a, const TaskMetric& b) {
+  using M = TaskMetric;
+  expect_fields(a, b, &M::scope, &M::metric, &M::value, &M::error, &M::documents);
+}
+
+void expect_same(const RequestScore& a, const RequestScore& b) {
+  expect_fields(a, b, &RequestScore::log_likelihood, &RequestScore::greedy);
+}
+
 void expect_same(const RankCounters& a, const RankCounters& b) {
   using C = RankCounters;
   expect_fields(a, b, &C::rank, &C::stage, &C::replica, &C::host, &C::layers_read,
@@ -90,6 +99,8 @@ void expect_same(const QuantizedLinear& a, const QuantizedLinear& b) {
   expect_same(a.diagnostics, b.diagnostics);
 }
 
+void expect_same(const TaskRecord& a, const TaskRecord& b);
+
 template <class Record>
 void expect_same_lists(const std::vector<Record>& a, const std::vector<Record>& b) {
   ASSERT_EQ(a.size(), b.size());
@@ -97,6 +108,17 @@ void expect_same_lists(const std::vector<Record>& a, const std::vector<Record>& 
     SCOPED_TRACE(i);
     expect_same(a[i], b[i]);
   }
+}
+
+void expect_same(const TaskRecord& a, const TaskRecord& b) {
+  using T = TaskRecord;
+  expect_fields(a, b, &T::task, &T::version, &T::profile, &T::shots, &T::limit, &T::max_length,
+                &T::fingerprint, &T::subsets);
+  EXPECT_TRUE(a.digests == b.digests);
+  EXPECT_TRUE(a.documents == b.documents);
+  EXPECT_TRUE(a.outcomes == b.outcomes);
+  expect_same_lists(a.scores, b.scores);
+  expect_same_lists(a.metrics, b.metrics);
 }
 
 // What transforms and tuning leave with a layer: a norm, codes of four bits, a list and a pair.
@@ -216,6 +238,107 @@ MetricRecord sample_metric(const std::string& set, double cross_entropy) {
   return metric;
 }
 
+void fill_outcomes(TaskRecord& task, bool reversed) {
+  task.outcomes.clear();
+  std::size_t next = 0;
+  for (const TaskRecord::Document& d : task.documents) {
+    DocumentOutcome outcome;
+    double best = -std::numeric_limits<double>::infinity();
+    for (std::int32_t option = 0; option < d.options; ++option) {
+      const std::int32_t k = reversed ? d.options - 1 - option : option;
+      const double score = task.scores[next + static_cast<std::size_t>(k)].log_likelihood;
+      if (score > best) {
+        best = score;
+        outcome.choice = option;
+      }
+    }
+    outcome.choice_norm = (outcome.choice + 1) % d.options;
+    outcome.correct = outcome.choice == d.gold;
+    outcome.correct_norm = outcome.choice_norm == d.gold;
+    task.outcomes.push_back(outcome);
+    next += static_cast<std::size_t>(d.options);
+  }
+}
+
+namespace {
+
+// Of the documents in these subsets: the mean, its error, and their number.
+TaskMetric mean_over(const TaskRecord& task, const std::vector<std::int32_t>& subsets,
+                     const std::string& scope, const std::string& metric) {
+  const bool norm = metric.starts_with("acc_norm");
+  double sum = 0, pooled = 0, means = 0, errors = 0, n = 0;
+  for (const std::int32_t subset : subsets) {
+    double hits = 0, count = 0;
+    for (std::size_t d = 0; d < task.documents.size(); ++d) {
+      if (task.documents[d].subset != subset) continue;
+      hits += (norm ? task.outcomes[d].correct_norm : task.outcomes[d].correct) ? 1 : 0;
+      ++count;
+    }
+    const double p = hits / count;
+    sum += hits;
+    n += count;
+    means += p;
+    pooled += count * p * (1 - p);
+    errors += p * (1 - p) / (count - 1);
+  }
+  const auto parts = static_cast<double>(subsets.size());
+  if (metric.ends_with("_macro"))
+    return {scope, metric, means / parts, std::sqrt(errors) / parts, static_cast<std::int64_t>(n)};
+  return {scope, metric, sum / n, n > parts ? std::sqrt(pooled / (n - parts) / n) : kNan,
+          static_cast<std::int64_t>(n)};
+}
+
+}  // namespace
+
+void fill_metrics(TaskRecord& task) {
+  task.metrics.clear();
+  for (const std::string& metric : {std::string("acc"), std::string("acc_norm")}) {
+    if (task.task != "mmlu") {
+      task.metrics.push_back(mean_over(task, {0}, task.task, metric));
+      continue;
+    }
+    for (const std::string& kind : {metric, metric + "_macro"}) {
+      task.metrics.push_back(mean_over(task, {0, 1}, "mmlu", kind));
+      task.metrics.push_back(mean_over(task, {0}, "mmlu_stem", kind));
+      task.metrics.push_back(mean_over(task, {1}, "mmlu_unlisted", kind));
+    }
+    for (std::int32_t s = 0; s < 2; ++s)
+      task.metrics.push_back(
+          mean_over(task, {s}, "mmlu_" + task.subsets[static_cast<std::size_t>(s)], metric));
+  }
+}
+
+TaskRecord sample_task(const std::string& name, unsigned seed) {
+  TaskRecord task;
+  task.task = name;
+  task.version = "1.0";
+  task.profile = "lmeh-0.4";
+  task.shots = name == "mmlu" ? 5 : 0;
+  task.max_length = 8192;
+  task.fingerprint = sha256_hex(name + " fingerprint");
+  if (name == "mmlu") {
+    task.subsets = {"astronomy", "tools"};
+    task.documents = {{0, 0, 1, 4}, {0, 1, 3, 4}, {0, 2, 0, 4}, {1, 0, 2, 4}};
+  } else {
+    task.subsets = {name};
+    task.documents = {{0, 0, 1, 2}, {0, 1, 2, 3}, {0, 2, 0, 2}, {0, 3, 1, 4}, {0, 4, 0, 2}};
+  }
+  std::mt19937 random(seed);
+  for (const TaskRecord::Document& d : task.documents)
+    for (std::int32_t k = 0; k < d.options; ++k)
+      task.scores.push_back({-static_cast<double>(random() % 100000) / 997, random() % 3 == 0});
+  task.digests = {static_cast<std::int64_t>(task.scores.size()),
+                  700,
+                  50,
+                  99,
+                  sha256_hex(name + " texts"),
+                  sha256_hex(name + " tokens"),
+                  sha256_hex(name + " tokens and bos")};
+  fill_outcomes(task);
+  fill_metrics(task);
+  return task;
+}
+
 CellRecord sample_cell(const CellHeader& header, const std::vector<LayerRecord>& layers) {
   CellRecord cell;
   cell.header = header;
@@ -232,6 +355,8 @@ CellRecord sample_cell(const CellHeader& header, const std::vector<LayerRecord>&
   if (weights > 0) cell.bits_per_weight = bits / weights;
   cell.metrics = {sample_metric("wikitext2", 1.75), sample_metric("c4", 2.25),
                   sample_metric("ptb", 2.0)};
+  const auto seed = static_cast<unsigned>(100 * header.recipe.bits);
+  cell.tasks = {sample_task("piqa", seed), sample_task("mmlu", seed + 1)};
   cell.seconds = {{"forward", 12.5}, {"solve", 3.25}, {"evaluation", 0.0001}};
   cell.wall_s = 75;
   cell.peak_memory_bytes = 3 << 20;
@@ -289,6 +414,9 @@ RunRecord sample_run(const std::vector<CellHeader>& cells) {
   run.sets = {"wikitext2", "c4", "ptb"};
   for (const std::string& set : run.sets) run.set_fingerprints.push_back(sha256_hex(set + " ids"));
   run.evaluation_length = 256;
+  run.tasks = {"piqa", "mmlu"};
+  for (const std::string& task : run.tasks)
+    run.task_fingerprints.push_back(sha256_hex(task + " fingerprint"));
   run.counters = {sample_counters(0), sample_counters(1)};
   run.started_s = 1700000000;
   run.finished_s = 1700000095;
@@ -336,6 +464,7 @@ void expect_same(const CellRecord& a, const CellRecord& b) {
   expect_fields(a, b, &C::status, &C::failure, &C::bits_per_weight, &C::tensors_kept, &C::seconds,
                 &C::wall_s, &C::peak_memory_bytes, &C::hosts, &C::shared_with, &C::finished_s);
   expect_same_lists(a.metrics, b.metrics);
+  expect_same_lists(a.tasks, b.tasks);
   expect_same_lists(a.linears, b.linears);
 }
 
@@ -344,7 +473,8 @@ void expect_same(const RunRecord& a, const RunRecord& b) {
   expect_fields(a, b, &R::name, &R::model, &R::model_fingerprint, &R::layer_count, &R::sweep_text,
                 &R::version, &R::blas, &R::device, &R::ranks, &R::stages, &R::replicas, &R::threads,
                 &R::cell_names, &R::cell_keys, &R::cell_predicted_s, &R::sets, &R::set_fingerprints,
-                &R::evaluation_length, &R::started_s, &R::finished_s);
+                &R::evaluation_length, &R::tasks, &R::task_fingerprints, &R::started_s,
+                &R::finished_s);
   expect_same_lists(a.counters, b.counters);
 }
 

@@ -34,6 +34,12 @@ CellHeader sample_header(const std::string& name, const std::string& method, dou
                          std::int64_t group);
 LayerRecord sample_layer(const CellHeader& cell, std::int64_t layer);
 MetricRecord sample_metric(const std::string& set, double cross_entropy);
+// piqa: five questions of 2, 3, 2, 4 and 2 options. mmlu: three of astronomy, one of tools.
+// Outcomes and metrics follow from the scores.
+TaskRecord sample_task(const std::string& name, unsigned seed);
+// Outcomes of the scores (those per character are made up), and metrics, by plain loops.
+void fill_outcomes(TaskRecord& task, bool reversed = false);
+void fill_metrics(TaskRecord& task);
 CellRecord sample_cell(const CellHeader& header, const std::vector<LayerRecord>& layers);
 CellRecord failed_cell(const CellHeader& header, const std::string& why);
 RunRecord sample_run(const std::vector<CellHeader>& cells);

@@ -10,12 +10,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <bit>
 #include <csignal>
 #include <filesystem>
+#include <limits>
 #include <thread>
 
 #include "kernels/error.hpp"
 #include "results/file.hpp"
+#include "results/layout.hpp"
 #include "results/parts.hpp"
 #include "tests/results/fixture.hpp"
 
@@ -96,10 +99,78 @@ TEST(Store, CellsComeBackAsTheyWere) {
   expect_same(store.read_cell(header).value(), failed);
   CellRecord bare = sample_cell(sample_header("fp16", "fp16", 16, -1), {});
   bare.metrics.clear();
+  bare.tasks.clear();
   bare.hosts.clear();
   bare.seconds.clear();
   store.write_cell(bare);
   expect_same(store.read_cell(bare.header).value(), bare);
+}
+
+// Scores that are not numbers, errors that are none, lists without entries, two results of one set.
+TEST(Store, TasksComeBackBitForBit) {
+  TemporaryDirectory directory;
+  Store store = Store::create(directory.path("run"), kModel);
+  CellRecord cell = sample_cell(sample_header("fp16", "fp16", 16, -1), {});
+  TaskRecord odd = sample_task("piqa", 9);
+  odd.limit = 5;
+  odd.fingerprint = "another";
+  odd.scores[0].log_likelihood = -std::numeric_limits<double>::infinity();
+  odd.scores[1].log_likelihood = std::bit_cast<double>(0x7ff8000000000123u);
+  odd.scores[2].log_likelihood = -0.0;
+  odd.metrics[0].error = std::bit_cast<double>(0xfff8000000000001u);
+  odd.outcomes[2].choice_norm = -7;
+  TaskRecord empty;
+  empty.task = "ünï/code";
+  TaskRecord large = sample_task("mmlu", 3);
+  for (int i = 0; i < 5000; ++i) {
+    large.documents.push_back({1, i, 2, 1});
+    large.scores.push_back({-i / 7.0, i % 2 == 0});
+    large.outcomes.push_back({0, 0, i % 3 == 0, i % 5 == 0});
+  }
+  cell.tasks = {odd, large, sample_task("piqa", 2), empty};
+  store.write_cell(cell);
+  expect_same(store.read_cell(cell.header).value(), cell);
+}
+
+// A cell without question sets, and a run, as they were written before there were any.
+TEST(Store, FilesWithoutTasksAreRead) {
+  RunRecord run = sample_run(sample_headers());
+  Node node = run_node(run);
+  node.datasets.erase("tasks");
+  node.datasets.erase("task_fingerprints");
+  run.tasks.clear();
+  run.task_fingerprints.clear();
+  expect_same(run_of(node, "run"), run);
+  CellRecord cell = sample_cell(sample_headers()[0], {});
+  node = cell_node(cell);
+  node.groups.erase("tasks");
+  cell.tasks.clear();
+  expect_same(cell_of(node, "cell"), cell);
+  EXPECT_FALSE(cell_node(cell).groups.contains("tasks"));
+}
+
+TEST(Store, TaskColumnsThatDoNotFitAreErrors) {
+  const Node whole = task_node(sample_task("piqa", 1));
+  for (const char* name :
+       {"gold", "greedy", "correct", "choice_norm", "log_likelihood", "document_row"}) {
+    Node node = whole;
+    Numbers& numbers = std::get<Numbers>(node.datasets.at(name).content);
+    --numbers.shape[0];
+    EXPECT_EQ(message_of<Error>([&] { task_of(node, "here"); }),
+              "here: columns of one list differ in length")
+        << name;
+    node = whole;
+    std::get<Numbers>(node.datasets.at(name).content).dtype = DType::f32;
+    EXPECT_THAT(message_of<Error>([&] { task_of(node, "here"); }), HasSubstr("wrong type"));
+    node = whole;
+    node.datasets.erase(name);
+    EXPECT_THAT(message_of<Error>([&] { task_of(node, "here"); }),
+                HasSubstr(fmt::format("dataset {} is missing", name)));
+  }
+  RunRecord run = sample_run(sample_headers());
+  run.task_fingerprints.pop_back();
+  EXPECT_THAT(message_of<Error>([&] { run_of(run_node(run), "run"); }),
+              HasSubstr("tasks and task_fingerprints differ in length"));
 }
 
 TEST(Store, RunsComeBackAsTheyWere) {
@@ -111,6 +182,8 @@ TEST(Store, RunsComeBackAsTheyWere) {
   run.counters.clear();
   run.sets.clear();
   run.set_fingerprints.clear();
+  run.tasks.clear();
+  run.task_fingerprints.clear();
   run.cell_predicted_s.clear();
   store.write_run(run);
   expect_same(Reader::open(directory.path("run")).run(), run);

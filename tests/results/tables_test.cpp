@@ -40,6 +40,8 @@ class Tables : public testing::Test {
     RunRecord run = sample_run({two, none, pc, bad, base});
     run.sets = {"c4", "wiki_text|2"};
     run.set_fingerprints.clear();
+    run.tasks.clear();
+    run.task_fingerprints.clear();
     store.write_run(run);
     CellRecord cell = sample_cell(two, {});
     cell.bits_per_weight = 2.5625;
@@ -187,6 +189,8 @@ TEST_F(Tables, ColumnsAreFoundByTheirTokens) {
   Store store = Store::create(run(), kModel);
   RunRecord record = sample_run({header});
   record.sets = {"new.txt"};
+  record.tasks.clear();
+  record.task_fingerprints.clear();
   record.set_fingerprints = {"ids of the text"};
   CellRecord cell = sample_cell(header, {});
   cell.metrics = {measured("old.txt", 2.5), measured("new.txt", 3.5)};
