@@ -92,6 +92,7 @@ struct Plan {
   std::vector<EvaluationSize> evaluation;
   MachineRates rates;
 
+  std::vector<std::string> warnings;
   std::vector<CellPlan> cells;
   CellFlops flops;  // of all cells
   RankMemory memory;
