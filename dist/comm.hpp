@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <new>
 #include <optional>
@@ -72,8 +73,9 @@ struct Failure {
   bool operator==(const Failure&) const = default;
 };
 
-// Runs fn and keeps an Error (InputError and RunError are Errors) or a lack of memory, and only
-// those, as text. Nothing inside may be collective.
+// Runs fn and keeps an Error (InputError and RunError are Errors) or a lack of memory as text; of
+// other exceptions of the standard library that nothing has given a place (with_context), the run
+// cannot go on. Nothing inside may be collective.
 template <class Fn>
 std::optional<Failure> attempt(Fn&& fn) {
   try {
@@ -84,6 +86,8 @@ std::optional<Failure> attempt(Fn&& fn) {
     return Failure{e.what(), false};
   } catch (const std::bad_alloc&) {
     return Failure{"out of memory", false};
+  } catch (const std::exception& e) {
+    return Failure{bug_text(e), true};
   }
   return std::nullopt;
 }

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -13,6 +14,7 @@ namespace bitgrid {
 namespace {
 
 constexpr const char* kLibraryName = "libbitgrid_cuda.so";
+constexpr const char* kDriverDevice = "/dev/nvidiactl";  // there where the driver is
 constexpr const char* kTableSymbol = "bitgrid_cuda_table";
 
 struct Backend {
@@ -113,7 +115,8 @@ PlaceChoice make_place(std::optional<Device> wanted, int threads) {
   }
   PlaceChoice choice{.place = cpu_place(threads), .note = {}};
   // The library is not opened for this: with the toolkit behind it that reads a gigabyte from disk.
-  if (!wanted) choice.note = "device 'auto': this version computes on the CPU.";
+  if (!wanted && access(kDriverDevice, F_OK) == 0)
+    choice.note = "device 'auto': there is a GPU, but this version computes on the CPU.";
   return choice;
 }
 

@@ -29,8 +29,9 @@ struct PlaceChoice {
 };
 // "cpu", "cuda", or "auto" (none). Throws InputError naming the three.
 std::optional<Device> device_from_name(std::string_view name);
-// wanted none takes the CPU and says so in note; threads as in cpu_place. Throws InputError for
-// Device::cuda, with the reason: this version has CUDA's plumbing, but not the kernels of a sweep.
+// wanted none takes the CPU and says so in note where the machine has a GPU; threads as in
+// cpu_place. Throws InputError for Device::cuda, with the reason: this version has CUDA's plumbing,
+// but not the kernels of a sweep.
 PlaceChoice make_place(std::optional<Device> wanted, int threads);
 
 namespace cuda {

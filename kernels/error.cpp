@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 
 namespace bitgrid {
 namespace {
@@ -12,7 +13,7 @@ std::function<void()>& abort_handler() {
 }  // namespace
 
 void rethrow_with_context(std::string_view where) {
-  const std::string prefix = std::string(where) + ": ";
+  const std::string prefix = where.empty() ? std::string() : std::string(where) + ": ";
   try {
     throw;
   } catch (const InputError& e) {
@@ -21,7 +22,15 @@ void rethrow_with_context(std::string_view where) {
     throw RunError(prefix + e.what());
   } catch (const Error& e) {
     throw Error(prefix + e.what());
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& e) {
+    throw Error(prefix + bug_text(e));
   }
+}
+
+std::string bug_text(const std::exception& bug) {
+  return std::string("unexpected error, a bug in bitgrid: ") + bug.what();
 }
 
 void set_abort_handler(std::function<void()> handler) { abort_handler() = std::move(handler); }

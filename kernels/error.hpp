@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -28,16 +29,20 @@ class RunError : public Error {
 };
 
 // Runs fn; an Error that escapes is thrown again, of the same kind, with "where: " in front of its
-// message.
+// message. Other exceptions of the standard library, which are bugs of ours, become an Error that
+// says so: they are named, and fail no more than what would fail of an Error. std::bad_alloc passes
+// as it is.
 [[noreturn]] void rethrow_with_context(std::string_view where);
 template <class Fn>
 auto with_context(std::string_view where, Fn&& fn) -> std::invoke_result_t<Fn> {
   try {
     return fn();
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     rethrow_with_context(where);
   }
 }
+// "unexpected error, a bug in bitgrid: map::at"
+std::string bug_text(const std::exception& bug);
 
 // Ends the process, or the whole job once an abort handler is set; unwinds nothing. For states that
 // cannot be trusted.

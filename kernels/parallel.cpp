@@ -1,10 +1,12 @@
 #include "kernels/parallel.hpp"
 
+#include <tbb/global_control.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
 #include <exception>
 #include <limits>
+#include <memory>
 #include <mutex>
 
 namespace bitgrid {
@@ -37,8 +39,32 @@ class FirstFailure {
 };
 }  // namespace
 
+namespace {
+
+// oneTBB has no more threads than the process may use processors (a launcher may have bound it to
+// one), and prints a warning where an arena wants more. The limit is raised to the largest number
+// that any Workers has asked for, and stays there.
+void allow_threads(int threads) {
+  static std::mutex mutex;
+  static int allowed = 0;
+  static std::unique_ptr<tbb::global_control> control;
+  std::lock_guard lock(mutex);
+  if (threads <= allowed) return;
+  control.reset();  // of several limits the lowest holds
+  control = std::make_unique<tbb::global_control>(tbb::global_control::max_allowed_parallelism,
+                                                  static_cast<std::size_t>(threads));
+  allowed = threads;
+}
+
+int with_threads_allowed(int threads) {
+  allow_threads(threads);
+  return threads;
+}
+
+}  // namespace
+
 struct Workers::Arena {
-  explicit Arena(int threads) : arena(threads) {}
+  explicit Arena(int threads) : arena(with_threads_allowed(threads)) {}
   tbb::task_arena arena;
 };
 

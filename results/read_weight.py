@@ -17,8 +17,15 @@ import os
 import re
 import sys
 
-import h5py
-import numpy as np
+try:
+    import h5py
+    import numpy as np
+except ImportError as missing:
+    if __name__ != "__main__":
+        raise
+    print(f"read_weight.py: needs the Python packages h5py and numpy: {missing} (Debian: apt-get install python3-h5py)",
+          file=sys.stderr)
+    sys.exit(2)
 
 USER_BLOCK = re.compile(rb"bitgrid results\nsha256 ([0-9a-f]{64})\nbytes ([0-9]+)\n\0+")
 

@@ -154,17 +154,26 @@ void Store::drop_layers(const CellHeader& header) {
   if (!layers.empty()) sync_directory((fs::path(state_->directory) / "cells" / cell).string());
 }
 
-void Store::prune(const std::vector<std::string>& listed_keys) {
+std::vector<std::string> Store::unlisted(const std::vector<std::string>& listed_keys) const {
   const fs::path cells = fs::path(state_->directory) / "cells";
+  std::vector<std::string> names;
   for (const std::string& cell : state_->parts.cells()) {
     const bool listed =
         std::any_of(listed_keys.begin(), listed_keys.end(), [&](const std::string& key) {
           return key.substr(0, kKeyDigits) == parse_cell_directory(cell)->key8;
         });
     if (!listed && fs::symlink_status(cells / cell).type() == fs::file_type::directory)
-      remove_cell(cells / cell);
+      names.push_back(cell);
   }
+  return names;
+}
+
+std::vector<std::string> Store::prune(const std::vector<std::string>& listed_keys) {
+  const fs::path cells = fs::path(state_->directory) / "cells";
+  std::vector<std::string> names = unlisted(listed_keys);
+  for (const std::string& cell : names) remove_cell(cells / cell);
   if (fs::is_directory(cells)) sync_directory(cells.string());
+  return names;
 }
 
 void Store::rebuild_master() {

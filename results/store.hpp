@@ -36,8 +36,10 @@ class Store {
   void write_run(const RunRecord& run);
   void write_layer(const CellHeader& cell, const LayerRecord& layer);
   void write_cell(const CellRecord& cell);
-  void drop_layers(const CellHeader& cell);                 // keep = "metrics"
-  void prune(const std::vector<std::string>& listed_keys);  // removes cells that are not listed
+  void drop_layers(const CellHeader& cell);  // keep = "metrics"
+  // Stored cells that are not listed, by their directories' names "NAME.KEY8"; prune removes them.
+  std::vector<std::string> unlisted(const std::vector<std::string>& listed_keys) const;
+  std::vector<std::string> prune(const std::vector<std::string>& listed_keys);
   void rebuild_master();
 
   // For a sweep that goes on with what is there: a file that is damaged counts as missing and is

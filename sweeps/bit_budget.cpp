@@ -7,9 +7,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "core/methods/budget.hpp"
 #include "core/methods/mixed_precision.hpp"
 #include "core/methods/recipe_needs.hpp"
-#include "core/methods/registry.hpp"
 #include "kernels/error.hpp"
 #include "sweeps/calibration_walk.hpp"
 #include "sweeps/hand_over.hpp"
@@ -20,21 +20,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-// The recipe as it is where a linear gets `bits`.
-Recipe with_bits(const Recipe& recipe, double bits) {
-  Recipe own = recipe;
-  own.options["budget"] = false;
-  own.bits = bits;
-  return own;
-}
-
-std::vector<double> candidate_bits(const Recipe& recipe) {
-  const Method* rounding = find_method(recipe.chain.back());
-  std::vector<double> bits;
-  for (int b = rounding->bits_min; b <= rounding->bits_max; ++b) bits.push_back(b);
-  return bits;
-}
-
 // What one cell's linears of this rank's stage lose at each number of bits.
 struct CellSurvey {
   std::size_t job = 0;
@@ -42,13 +27,6 @@ struct CellSurvey {
   std::string failure;
   std::map<std::int64_t, std::vector<BitsCandidate>> linears;  // by layer · kLinearCount + linear
 };
-
-// The linears that a rule of `mix` names have their bits already.
-bool is_fixed(const Recipe& recipe, std::int64_t layer, Linear linear, double& bits) {
-  const Recipe own = recipe_for_linear(with_bits(recipe, 0), layer, linear);
-  if (own.bits > 0) bits = own.bits;
-  return own.bits > 0;
-}
 
 class Survey {
  public:
@@ -73,14 +51,15 @@ class Survey {
     const CellGroup group{{0}, true};
     GroupStates states;
     states.cells.resize(1);
-    CellTravel& travel = states.cells[0].travel;
     try {
       states = hand_over_.arrive(group);
       if (states.going()) pass_layers(states, verdict);
     } catch (const AgreedFailure& agreed) {
+      CellTravel& travel = states.cells[0].travel;  // not before: arriving replaces the cells
       travel.failure = agreed.failure.what;
       travel.outcome = Outcome::failed;
-      for (CellSurvey& cell : cells_) cell.failure = agreed.failure.what;
+      for (CellSurvey& cell : cells_)
+        if (cell.failure.empty()) cell.failure = agreed.failure.what;
       if (agreed.failure.ends_run) {
         verdict.run_error = agreed.failure.what;
         verdict.stopped = true;
@@ -128,7 +107,7 @@ class Survey {
   void survey_tap(CellSurvey& cell, std::int64_t layer, TapInputs& inputs,
                   const LayerWeights& weights) {
     try {
-      for (const double bits : candidate_bits(*cell.recipe))
+      for (const double bits : budget_choices(*cell.recipe))
         round_candidates(cell, layer, inputs, weights, bits);
     } catch (const AgreedFailure& agreed) {
       if (agreed.failure.ends_run) throw;
@@ -144,10 +123,11 @@ class Survey {
     task.seed = static_cast<std::uint64_t>(rank_.sweep.calibration.seed);
     task.gram_is_known = true;
     for (const Linear linear : linears_of(inputs.tap)) {
-      double own = bits;
-      if (is_fixed(*cell.recipe, layer, linear, own) && bits != candidate_bits(*cell.recipe)[0])
+      const auto fixed = fixed_bits(*cell.recipe, layer, linear);
+      if (fixed && bits != budget_choices(*cell.recipe).front())
         continue;  // its only candidate has been seen
-      task.linears.push_back({linear, weights[linear].view(), with_bits(*cell.recipe, own)});
+      task.linears.push_back(
+          {linear, weights[linear].view(), with_bits(*cell.recipe, fixed.value_or(bits))});
     }
     if (task.linears.empty()) return;
     std::vector<RoundedLinear> rounded;
@@ -158,10 +138,16 @@ class Survey {
     });
     for (std::size_t i = 0; i < rounded.size(); ++i) {
       const QuantizedLinear& stored = rounded[i].stored;
+      const double error = stored.diagnostics.relative_output_error;
+      if (!std::isfinite(error))  // on all replicas alike
+        throw AgreedFailure{{fmt::format("{}: the output error is {} at {} bits: no bits can be "
+                                         "chosen by it",
+                                         stored.name, error, task.linears[i].recipe.bits),
+                             false}};
       const double weight_count = static_cast<double>(stored.rows * stored.cols);
       cell.linears[layer * kLinearCount + static_cast<int>(task.linears[i].linear)].push_back(
           {task.linears[i].recipe.bits, std::llround(stored.bits_per_weight() * weight_count),
-           stored.diagnostics.relative_output_error});
+           error});
     }
   }
 
@@ -204,17 +190,15 @@ Json choose(std::vector<CellSurvey>& cells, const LlamaConfig& config) {
   for (CellSurvey& cell : cells) {
     Json bits = Json::array();
     if (cell.failure.empty()) try {
-        double weights = 0;
+        std::int64_t weights = 0;
         std::vector<std::vector<BitsCandidate>> candidates;
         for (std::int64_t layer = 0; layer < config.layer_count; ++layer)
           for (const Linear linear : kLinears) {
             candidates.push_back(
                 std::move(cell.linears[layer * kLinearCount + static_cast<int>(linear)]));
-            weights += static_cast<double>(linear_rows(config, linear)) *
-                       static_cast<double>(linear_cols(config, linear));
+            weights += linear_rows(config, linear) * linear_cols(config, linear);
           }
-        const auto chosen = choose_candidates(
-            candidates, static_cast<std::int64_t>(std::floor(cell.recipe->bits * weights)));
+        const auto chosen = choose_candidates(candidates, budget_limit(cell.recipe->bits, weights));
         for (std::size_t l = 0; l < chosen.size(); ++l)
           bits.push_back(candidates[l][chosen[l]].bits);
       } catch (const Error& e) {

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fnmatch.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <limits>
 #include <unordered_map>
@@ -36,23 +38,25 @@ struct Draft {
   Recipe resolve() const { return resolve_recipe(chain, bits, group, options); }
 };
 
-// Bits that the chain surely accepts, if it accepts any.
-double legal_bits(const std::string& chain) {
-  const Method* last = find_method(std::string_view(chain).substr(chain.rfind('+') + 1));
-  if (last != nullptr && last->kind == MethodKind::baseline) return 16;
-  if (last == nullptr || last->kind != MethodKind::rounding) last = find_method("rtn");
-  if (last != nullptr && !last->bits_legal.empty()) return last->bits_legal.front();
-  return last == nullptr ? 4 : last->bits_min;
+// With what no method quantizes activations: a chain may be legal only so.
+std::map<std::string, OptionValue> plain_options() {
+  return {{"activation_bits", std::int64_t{16}}};
 }
 
-// Whether an option of some method, whatever its type, takes this word, such as "auto".
-bool takes(const std::string& key, const std::string& word) {
+// The words that options of this key take, whatever their type, such as "auto".
+std::vector<std::string> words_of(const std::string& key) {
+  std::vector<std::string> words;
   for (const Method& method : all_methods())
     for (const OptionSpec& spec : method.options)
-      if (spec.key == key &&
-          std::find(spec.choices.begin(), spec.choices.end(), word) != spec.choices.end())
-        return true;
-  return false;
+      if (spec.key == key) words.insert(words.end(), spec.choices.begin(), spec.choices.end());
+  std::sort(words.begin(), words.end());
+  words.erase(std::unique(words.begin(), words.end()), words.end());
+  return words;
+}
+
+bool is_number(const std::string& word) {
+  return !word.empty() && std::all_of(word.begin(), word.end(),
+                                      [](unsigned char c) { return std::isdigit(c) != 0; });
 }
 
 class Grid {
@@ -76,6 +80,12 @@ class Grid {
   }
 
   int line() const { return line_; }
+  // Of what a model may refuse: the budget, the group; else of the [[grid]].
+  int shape_line() const {
+    for (const char* key : {"budget", "group"})
+      if (const Axis* axis = find(key)) return axis->line;
+    return line_;
+  }
 
   void expand(std::vector<Recipe>& out) const {
     const std::size_t count = size();
@@ -125,7 +135,7 @@ class Grid {
       if (chain->size() > 256)
         source_.fail(value->line, fmt::format("unknown method {}", quote_for_message(*chain)));
       try {
-        defaults_.emplace(*chain, resolve_recipe(*chain, legal_bits(*chain), -1, {}));
+        defaults_.emplace(*chain, resolve_recipe(*chain, legal_bits(*chain), -1, plain_options()));
       } catch (const InputError& e) {
         source_.fail(value->line, e.what());
       }
@@ -169,8 +179,9 @@ class Grid {
     for (const auto& method : all_methods())
       for (const auto& option : method.options)
         if (option.key == axis.key)
-          source_.fail(axis.line, fmt::format("{} does not take {}, an option of {}", *refuses, key,
-                                              method.name));
+          source_.fail(axis.line,
+                       fmt::format("{} does not take {}, an option of {}{}", *refuses, key,
+                                   method.name, way_to_have(method, option, *refuses)));
     std::sort(words.begin(), words.end());
     words.erase(std::unique(words.begin(), words.end()), words.end());
     source_.fail(axis.line,
@@ -230,19 +241,29 @@ class Grid {
       if (const auto* integer = value.get_if<std::int64_t>()) return *integer;
       source_.fail_kind(key, "an integer", value);
     }
+    const std::vector<std::string> words = words_of(key);
     if (std::holds_alternative<double>(like)) {
-      if (const auto* word = value.get_if<std::string>(); word != nullptr && takes(key, *word))
-        return *word;
-      return number(key, value);
+      const auto* word = value.get_if<std::string>();
+      if (word == nullptr) return number(key, value);
+      if (std::find(words.begin(), words.end(), *word) != words.end()) return *word;
+      source_.fail_kind(key,
+                        words.empty()
+                            ? "a number"
+                            : fmt::format("a number or \"{}\"", fmt::join(words, "\", \"")),
+                        value);
     }
     if (const auto* text = value.get_if<std::string>()) return *text;
+    // Words that are numbers may be written as such.
+    if (const auto* integer = value.get_if<std::int64_t>();
+        integer != nullptr && std::any_of(words.begin(), words.end(), is_number))
+      return fmt::format("{}", *integer);
     source_.fail_kind(key, "a string", value);
   }
 
   // The registry's sentence says what is wrong, not where. Giving it one part more at a time finds
   // the line.
   void blame(const Draft& whole, const std::vector<std::size_t>& at) const {
-    Draft draft{whole.chain, legal_bits(whole.chain), -1, {}};
+    Draft draft{whole.chain, legal_bits(whole.chain), -1, plain_options()};
     if (whole.options.contains("budget")) draft.options["budget"] = true;
     const auto attempt = [&](const std::string& key) {
       try {
@@ -264,6 +285,8 @@ class Grid {
       draft.options[key] = value;
       attempt(key);
     }
+    if (!whole.options.contains("activation_bits")) draft.options.erase("activation_bits");
+    attempt("method");
   }
 
   const SweepSource& source_;
@@ -274,7 +297,8 @@ class Grid {
 
 }  // namespace
 
-std::vector<Recipe> expand_grids(const SweepSource& source, const TomlValue* grids) {
+std::vector<Recipe> expand_grids(const SweepSource& source, const TomlValue* grids,
+                                 std::vector<int>& lines) {
   if (grids == nullptr) source.fail(0, "no [[grid]]: nothing to do");
   const auto* tables = grids->get_if<TomlValue::Array>();
   if (tables == nullptr) source.fail_kind("grid", "tables [[grid]]", *grids);
@@ -298,6 +322,7 @@ std::vector<Recipe> expand_grids(const SweepSource& source, const TomlValue* gri
           seen.try_emplace(recipe_name(recipe), Seen{cells.size(), grid.line()});
       if (is_new) {
         cells.push_back(std::move(recipe));
+        lines.push_back(grid.shape_line());
       } else if (!(recipe == cells[entry->second.cell])) {
         source.fail(
             grid.line(),

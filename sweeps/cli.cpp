@@ -29,7 +29,7 @@ constexpr const char* kIntroduction =
     "keeps tensors and metrics in HDF5.\n";
 constexpr const char* kExamples =
     "Examples:\n"
-    "  bitgrid plan sweeps/llama3-8b.toml --ranks 16       what a sweep would take\n"
+    "  bitgrid plan sweeps/demo/demo.toml --ranks 4        what a sweep would take\n"
     "  mpirun -n 4 bitgrid sweep sweeps/demo/demo.toml     run it; run it again to resume\n"
     "  bitgrid eval Meta-Llama-3-8B --tasks piqa,mmlu      a checkpoint by itself\n"
     "  bitgrid show runs/demo --ranks                      progress, failures, who did what\n"
@@ -55,7 +55,8 @@ void add_sweep_options(CLI::App& command, Options& options) {
                      "output directory instead of the file's, relative to here");
   command
       .add_option("--set", options.sweep.overrides.set,
-                  "KEY=VALUE: any key of the file, e.g. calibration.windows=16")
+                  "KEY=VALUE: any key of the file, e.g. calibration.windows=16; may be given "
+                  "several times")
       ->take_all()
       ->allow_extra_args(false);
   command.add_option("--cells", options.sweep.overrides.cells,
@@ -163,7 +164,12 @@ void add_plan(CLI::App& app, Options& options, Command& chosen) {
   add_sweep_options(*plan, options);
   plan->add_option("--ranks", options.plan_ranks, "for this many ranks")
       ->check(CLI::Range(1, 1 << 20));
-  plan->footer("Example:\n  bitgrid plan sweeps/llama3-70b.toml --ranks 16\n");
+  plan->footer(
+      "Examples:\n  bitgrid plan sweeps/demo/demo.toml --ranks 4\n"
+      "  bitgrid plan sweeps/llama3-70b.toml --ranks 16     once the checkpoint's directory that "
+      "the "
+      "file names is there,\n"
+      "                                                     and its texts\n");
   plan->callback(
       [&] { chosen = on_first_rank([&] { return run_plan(options.sweep, options.plan_ranks); }); });
 }
@@ -171,8 +177,8 @@ void add_plan(CLI::App& app, Options& options, Command& chosen) {
 void add_methods(CLI::App& app, Options& options, Command& chosen) {
   CLI::App* methods =
       app.add_subcommand("methods", "the methods, with their bits and their options");
-  methods->add_option("NAME", options.path, "only this one");
-  methods->footer("Example:\n  bitgrid methods gptq\n");
+  methods->add_option("NAME", options.path, "only this method, or this chain of methods");
+  methods->footer("Examples:\n  bitgrid methods gptq\n  bitgrid methods awq+gptq\n");
   methods->callback([&] {
     chosen = on_first_rank([&] {
       fmt::print("{}", methods_text(options.path));

@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "core/methods/budget.hpp"
 #include "core/methods/mixed_precision.hpp"
 #include "core/methods/recipe_needs.hpp"
 #include "core/methods/registry.hpp"
@@ -111,15 +112,26 @@ void check_mix(const Recipe& recipe, const LlamaConfig& config) {
   }
 }
 
+// "demo.toml:7: cell gptq-b3-g32"
+std::string cell_place(const Sweep& sweep, std::size_t cell) {
+  const std::vector<int>& lines = sweep.cell_lines.lines;
+  return fmt::format("{}{}: cell {}", sweep.file,
+                     cell < lines.size() ? fmt::format(":{}", lines[cell]) : std::string(),
+                     recipe_name(sweep.cells[cell]));
+}
+
 }  // namespace
 
 void check_sweep_against_model(const Sweep& sweep, const LlamaConfig& config) {
-  for (const Recipe& recipe : sweep.cells)
-    with_context(sweep.file + ": cell " + recipe_name(recipe), [&] { check_mix(recipe, config); });
-  for (const Recipe& recipe : sweep.cells)
-    for (const Linear linear : kLinears)
-      with_context(sweep.file + ": cell " + recipe_name(recipe),
-                   [&] { check_group(recipe, linear_name(linear), linear_cols(config, linear)); });
+  for (std::size_t i = 0; i < sweep.cells.size(); ++i) {
+    const Recipe& recipe = sweep.cells[i];
+    with_context(cell_place(sweep, i), [&] {
+      check_mix(recipe, config);
+      for (const Linear linear : kLinears)
+        check_group(recipe, linear_name(linear), linear_cols(config, linear));
+      check_budget_fits(recipe, config);
+    });
+  }
   const auto check_length = [&](const char* key, std::int64_t length) {
     if (length > config.max_position_embeddings)
       throw InputError(fmt::format("{}: {} = {} is longer than the model's context of {} tokens",
@@ -128,6 +140,16 @@ void check_sweep_against_model(const Sweep& sweep, const LlamaConfig& config) {
   if (any_needs_calibration(sweep)) check_length("calibration.length", sweep.calibration.length);
   if (!sweep.evaluation.perplexity.empty())
     check_length("evaluation.length", sweep.evaluation.length);
+}
+
+std::vector<std::string> budget_warnings(const Sweep& sweep, const LlamaConfig& config) {
+  std::vector<std::string> warnings;
+  for (const std::int64_t i : sweep.chosen) {
+    const auto cell = static_cast<std::size_t>(i);
+    const std::string warning = budget_warning(sweep.cells[cell], config);
+    if (!warning.empty()) warnings.push_back(cell_place(sweep, cell) + ": " + warning);
+  }
+  return warnings;
 }
 
 void broadcast_inputs(const dist::Comm& world, const Sweep& sweep, Inputs& inputs) {

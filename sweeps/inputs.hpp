@@ -28,8 +28,10 @@ struct Inputs {
 Inputs read_inputs(const Sweep& sweep, const Checkpoint& checkpoint);
 
 // Checks what sweep and model only together can get wrong (groups that do not divide, windows
-// longer than the model).
+// longer than the model, budgets that cannot be met). Throws InputError.
 void check_sweep_against_model(const Sweep& sweep, const LlamaConfig& config);
+// One sentence for each chosen cell whose budget is more than its linears can take.
+std::vector<std::string> budget_warnings(const Sweep& sweep, const LlamaConfig& config);
 
 // Collective: what rank 0 read, on every rank.
 void broadcast_inputs(const dist::Comm& world, const Sweep& sweep, Inputs& inputs);

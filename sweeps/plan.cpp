@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "core/methods/budget.hpp"
 #include "core/methods/costs.hpp"
 #include "core/methods/recipe_needs.hpp"
 #include "core/methods/resolve_recipe.hpp"
@@ -153,15 +154,15 @@ RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWo
 }
 
 // The mean over layers: they differ where bits are mixed. Where bits are chosen under a budget, it
-// is taken to be used up.
+// is taken to be used up as far as it can be.
 void add_storage(const Recipe& recipe, const LlamaConfig& config, CellPlan& cell) {
   if (!recipe.quantizes()) return;
   for (const Linear linear : kLinears)
     check_group(recipe, linear_name(linear), linear_cols(config, linear));
   const double weights = real(parameter_counts(config).layer_linears) * real(config.layer_count);
   if (recipe.has_budget()) {
-    cell.bits_per_weight = recipe.bits;
-    cell.output_bytes = static_cast<std::int64_t>(recipe.bits * weights / 8);
+    cell.bits_per_weight = std::min(recipe.bits, budget_range(recipe, config).most_per_weight());
+    cell.output_bytes = static_cast<std::int64_t>(cell.bits_per_weight * weights / 8);
     return;
   }
   StoredBytes bytes;
@@ -285,6 +286,7 @@ Plan make_plan(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& w
   plan.evaluation = evaluation;
   plan.rates = rates;
   plan.memory = rank_memory(sweep, config, world, evaluation);
+  plan.warnings = budget_warnings(sweep, config);
   const Workload calibration{sweep.calibration.windows, sweep.calibration.length};
   Sharing sharing(plan.memory.shared_cells);
   for (const auto& recipe : sweep.cells) {

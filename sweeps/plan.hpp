@@ -107,6 +107,7 @@ struct Plan {
   EvaluationSizes evaluation;
   MachineRates rates;
 
+  std::vector<std::string> warnings;
   std::vector<CellPlan> cells;
   CellFlops flops;  // of all cells
   RankMemory memory;

@@ -162,6 +162,7 @@ std::string plan_text(const Plan& plan) {
   std::string out = head_text(plan) + table_text(rows);
   out += "(floating-point operations over all ranks; time on the busiest stage)\n\n" +
          sharing_text(plan) + memory_text(plan);
+  for (const std::string& warning : plan.warnings) out += "warning: " + warning + "\n";
   out += fmt::format("output: {}\n", bytes_text(plan.output_bytes));
   const MachineRates& r = plan.rates;
   out += fmt::format(

@@ -135,7 +135,7 @@ void gather_blocks(const dist::Comm& replicas, std::span<RowBlock> blocks,
 }  // namespace
 
 void run_together(const dist::Comm& replicas, const std::function<void()>& fn) {
-  agree_or_throw(replicas, dist::attempt(fn));
+  agree_or_throw(replicas, dist::attempt([&] { with_context("", fn); }));
 }
 
 TapInputs::TapInputs(RankContext& context, std::int64_t of_layer, Tap at)

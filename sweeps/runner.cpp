@@ -276,6 +276,8 @@ void note_warnings(const dist::Comm& world, const Preparation& p, Progress* prog
                                p.sweep.chosen.size() < p.sweep.cells.size() ? "chosen " : ""));
   for (const std::string& warning : p.checkpoint->warnings()) progress->note("warning: " + warning);
   if (!device_note.empty()) progress->note(device_note);
+  for (const std::string& warning : budget_warnings(p.sweep, p.checkpoint->config()))
+    progress->note("warning: " + warning);
   if (const std::string warning = memory_warning(memory); !warning.empty()) progress->note(warning);
   if (std::none_of(p.jobs.begin(), p.jobs.end(), [](const CellJob& job) { return job.calibrate; }))
     return;
@@ -290,7 +292,32 @@ void note_warnings(const dist::Comm& world, const Preparation& p, Progress* prog
 struct Finish {
   int exit_code = kDone;
   std::string error;
+  std::string note;  // of stored cells that are not listed
 };
+
+// "a, b and 3 more"
+std::string some_of(const std::vector<std::string>& names) {
+  constexpr std::size_t kShown = 5;
+  const std::vector<std::string> shown(
+      names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, names.size())));
+  std::string text = fmt::format("{}", fmt::join(shown, ", "));
+  if (names.size() > kShown) text += fmt::format(" and {} more", names.size() - kShown);
+  return text;
+}
+
+// Removes stored cells that the sweep does not list, where that is asked for, and says so; else
+// says that they are there.
+std::string treat_unlisted(results::Store& store, const std::vector<std::string>& listed_keys,
+                           bool prune) {
+  const std::vector<std::string> names =
+      prune ? store.prune(listed_keys) : store.unlisted(listed_keys);
+  if (names.empty()) return prune ? "--prune: every stored cell is listed, nothing to remove" : "";
+  const std::string count = fmt::format("{} stored cell{} that this sweep does not list",
+                                        names.size(), names.size() == 1 ? "" : "s");
+  return prune ? fmt::format("removed {}: {}", count, some_of(names))
+               : fmt::format("kept {}: {}; --prune removes {}", count, some_of(names),
+                             names.size() == 1 ? "it" : "them");
+}
 
 Finish finish_run(const dist::Comm& world, Preparation& p, const SweepCommand& command,
                   results::RunRecord run, results::RankCounters counters,
@@ -306,13 +333,13 @@ Finish finish_run(const dist::Comm& world, Preparation& p, const SweepCommand& c
       run.counters.push_back(counters_from(nlohmann::json::parse(text)));
     run.finished_s = wall_clock_s();
     p.store->write_run(run);
-    if (command.prune && !verdict.stopped) p.store->prune(run.cell_keys);
+    if (!verdict.stopped) finish.note = treat_unlisted(*p.store, run.cell_keys, command.prune);
     p.store->rebuild_master();
     if (failed_cells(p) > 0 || !p.inputs.task_faults.empty()) finish.exit_code = kCellFailed;
   });
   if (verdict.stopped) finish.exit_code = kStopped;
-  if (failure) finish = {kCannotGoOn, failure->what};
-  if (verdict.run_error) finish = {kCannotGoOn, *verdict.run_error};
+  if (failure) finish = {kCannotGoOn, failure->what, finish.note};
+  if (verdict.run_error) finish = {kCannotGoOn, *verdict.run_error, finish.note};
   finish.exit_code = static_cast<int>(world.all_max(finish.exit_code, "exit code"));
   return finish;
 }
@@ -379,6 +406,7 @@ int run_prepared(const dist::Comm& world, const SweepCommand& command, Preparati
     verdict = agree_on_verdict(world, verdict);
   }
   const Finish finish = finish_run(world, p, command, std::move(run), std::move(counters), verdict);
+  if (shown != nullptr && !finish.note.empty()) shown->note(finish.note);
   if (shown != nullptr) shown->finish();
   if (!finish.error.empty()) print_error(world, finish.error);
   if (finish.exit_code == kStopped)

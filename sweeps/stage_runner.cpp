@@ -36,9 +36,10 @@ std::string layer_summary(const std::vector<QuantizedLinear>& linears) {
   }
   std::string text;
   if (worst > 0) text += fmt::format("output error {:.2g}", worst);
-  if (dead > 0) text += fmt::format(", {} dead columns", dead);
+  if (dead > 0) text += fmt::format(", {} dead column{}", dead, dead == 1 ? "" : "s");
   if (fallbacks > 0)
-    text += fmt::format(", {} linears rounded to nearest: factorization failed", fallbacks);
+    text += fmt::format(", {} linear{} rounded to nearest: factorization failed", fallbacks,
+                        fallbacks == 1 ? "" : "s");
   return text;
 }
 

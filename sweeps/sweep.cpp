@@ -225,16 +225,22 @@ Sweep parse_sweep(const std::string& text, const std::string& file,
        "run",
        top.table("run"),
        {"stages", "replicas", "threads", "device", "memory", "deadline", "reproducible", "keep"}});
-  sweep.cells = expand_grids(source, top.find("grid"));
+  sweep.cells = expand_grids(source, top.find("grid"), sweep.cell_lines.lines);
   sweep.chosen = choose_cells(sweep.cells, overrides.cells);
   return sweep;
 }
 
 Sweep only_chosen(Sweep sweep) {
   std::vector<Recipe> cells;
-  for (const std::int64_t cell : sweep.chosen)
-    cells.push_back(std::move(sweep.cells[static_cast<std::size_t>(cell)]));
+  Sweep::CellLines cell_lines;
+  for (const std::int64_t chosen : sweep.chosen) {
+    const auto cell = static_cast<std::size_t>(chosen);
+    cells.push_back(std::move(sweep.cells[cell]));
+    if (cell < sweep.cell_lines.lines.size())
+      cell_lines.lines.push_back(sweep.cell_lines.lines[cell]);
+  }
   sweep.cells = std::move(cells);
+  sweep.cell_lines = std::move(cell_lines);
   std::iota(sweep.chosen.begin(), sweep.chosen.end(), std::int64_t{0});
   return sweep;
 }

@@ -53,6 +53,12 @@ struct Sweep {
   } run;
 
   std::vector<Recipe> cells;  // in the order of the file; no two of one name
+  // For messages: the line of `file` that gives a cell its budget or group, or begins its [[grid]].
+  // No part of what the sweep is: any two are equal.
+  struct CellLines {
+    std::vector<int> lines;  // by cell; empty: not known
+    bool operator==(const CellLines&) const { return true; }
+  } cell_lines;
   // The cells that are to be run: all of them, unless --cells picks some. The others stay listed.
   std::vector<std::int64_t> chosen;  // ascending indices into cells
   bool operator==(const Sweep&) const = default;

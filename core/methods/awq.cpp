@@ -104,7 +104,7 @@ class Awq : public Transform {
     Choice& choice = choices_[static_cast<std::size_t>(tap)];
     choice = search(place, tap, work);
     const std::vector<float> effective = apply(place, tap, choice.scale);
-    if (!task_.recipe.flag("clip")) return;
+    if (!awq_clips(task_.recipe)) return;
     const std::int64_t group = group_size(task_.recipe, tap_size(task_.config, tap));
     clip_grams_[static_cast<std::size_t>(tap)] = clip_gram(work, group, effective);
     // up_proj is the last to get its final weights.
@@ -212,7 +212,7 @@ class Awq : public Transform {
       const MatrixView<const float> w = done_.weights[linear].view();
       const Matrix<float>& c = clip_grams_[static_cast<std::size_t>(tap_of(linear))];
       steps[i] = Matrix<std::uint8_t>(w.rows, w.cols / c.cols());
-      const UniformGrid grid = recipe_grid(recipe_for_linear(task_.recipe, task_.layer, linear));
+      const UniformGrid grid = trial_grid(recipe_for_linear(task_.recipe, task_.layer, linear));
       const auto solve = [&place, &c, &out = steps[i], w, grid](std::int64_t first,
                                                                 std::int64_t count) {
         check_weights(place, w.rows_from(first, count), first);
@@ -235,6 +235,11 @@ class Awq : public Transform {
 };
 
 }  // namespace
+
+bool awq_clips(const Recipe& recipe) {
+  const auto clip = recipe.options.find("clip");
+  return clip != recipe.options.end() && std::get<bool>(clip->second);
+}
 
 bool awq_searches(const Recipe& recipe, const LlamaConfig& config, Tap tap) {
   return tap != Tap::attention_output || recipe.flag("gqa") ||

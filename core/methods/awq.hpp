@@ -17,7 +17,10 @@ namespace bitgrid {
 //   "awq.points", "awq.exponents" [kTapCount]  chosen point and its r; −1: none was, s = 1
 //   "awq.PRODUCER.scale" [in], "awq.PRODUCER.losses" [points]
 //   "awq.LINEAR.clip" [rows, groups]           steps, see clip_bound
+// Judged by rounding to nearest (trial_grid); only roundings onto a uniform grid have clip.
 std::unique_ptr<Transform> start_awq(const LayerTask& task);
+
+bool awq_clips(const Recipe& recipe);
 
 // Whether scales are searched at a tap: at o_proj's only where a query head has its own kv head, or
 // gqa asks for it.

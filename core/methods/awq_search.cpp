@@ -62,7 +62,7 @@ void quantize_rows(const Place& place, const LinearTask& linear, const std::vect
                    std::int64_t first, MatrixView<float> y) {
   const MatrixView<const float> w = linear.w.rows_from(first, y.rows);
   check_weights(place, w, first);
-  fake_quantize_weights(place, recipe_grid(linear.recipe), w, group_size(linear.recipe, w.cols),
+  fake_quantize_weights(place, trial_grid(linear.recipe), w, group_size(linear.recipe, w.cols),
                         scale, y);
 }
 

@@ -163,7 +163,7 @@ void add_awq(const Recipe& recipe, const LlamaConfig& config, const LayerFlops& 
   for (const Tap tap : kTaps) {
     const TapShape shape(config, tap);
     const bool norm = tap == Tap::attention_input || tap == Tap::mlp_input;
-    if (recipe.flag("clip"))
+    if (awq_clips(recipe))
       cost.solve += 2.0 * kClipSteps * real(group_size(recipe, shape.cols)) * shape.weights();
     if (!awq_searches(recipe, config, tap)) continue;
     double trials = real(points);

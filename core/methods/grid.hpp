@@ -12,6 +12,11 @@ namespace bitgrid {
 // rounded, as fp16; those of full-range grids, which stand for int8 tensors, as fp32.
 UniformGrid recipe_grid(const Recipe& recipe);
 
+// The grid by which a transform judges what rounding to nearest would lose: the recipe's own, where
+// its rounding has one. Roundings of other kinds are stood for by an asymmetric grid of the bits
+// rounded up, at least 2 and at most 8: 2 for 1.1 and 1.7 bits and for two-binary weights.
+UniformGrid trial_grid(const Recipe& recipe);
+
 // Columns per group in a linear with `cols` columns; throws InputError where the recipe's group
 // does not divide them.
 std::int64_t group_size(const Recipe& recipe, std::int64_t cols);

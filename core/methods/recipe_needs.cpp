@@ -52,6 +52,11 @@ TuneLayer recipe_tuning(const Recipe& recipe) {
   return method == nullptr ? nullptr : method->tune;
 }
 
+bool rounds_uniformly(const Recipe& recipe) {
+  const Method* method = rounding_of(recipe);
+  return method != nullptr && method->uniform;
+}
+
 std::vector<StartTransform> recipe_transforms(const Recipe& recipe) {
   std::vector<StartTransform> transforms;
   for (const std::string& name : recipe.chain)

@@ -15,6 +15,7 @@ struct RecipeNeeds {
 RecipeNeeds recipe_needs(const Recipe& recipe);
 RoundTap recipe_rounding(const Recipe& recipe);
 TuneLayer recipe_tuning(const Recipe& recipe);  // null: none
+bool rounds_uniformly(const Recipe& recipe);    // onto recipe_grid
 std::vector<StartTransform> recipe_transforms(const Recipe& recipe);
 
 // Whether a cell of this recipe depends on the calibration text: by its statistics, or by the bits

@@ -99,6 +99,11 @@ Method rounding(std::string_view name, std::string_view title, StatisticsNeeds n
   return m;
 }
 
+Method onto_uniform_grid(Method method) {
+  method.uniform = true;
+  return method;
+}
+
 Method with_bits(Method method, int min, int max) {
   method.bits_min = min;
   method.bits_max = max;
@@ -260,33 +265,36 @@ std::vector<Method> make_table() {
       inputs,
       flag_option("feedback", true, "feed each column's error into the others"),
       whole_option("joint_rounds", 0, 0, 10, "rounds of solving for all scales of a row together")};
+  OptionSpec awq_clip =
+      flag_option("clip", true, "clamp each group's weights where that helps its output");
+  awq_clip.uniform_only = true;  // its trials are on the grid of the rounding
   Method fp16;
   fp16.name = "fp16";
   fp16.kind = MethodKind::baseline;
   fp16.title = "FP16";
   return {
       fp16,
-      rounding("rtn", "RTN", {}, round_rtn, {symmetric, mse, mix, budget}),
-      rounding("gptq", "GPTQ", {.gram = true}, round_gptq,
-               {symmetric, mse,
-                word_option("order", "static", {"none", "act", "static", "gar"},
-                            "order of the columns; act also permutes the groups"),
-                damp, true_sequential, inputs,
-                flag_option("compat", false,
-                            "group ranges without the current block's feedback, as the reference"),
-                mix, budget}),
-      transform(
-          "awq", "AWQ", {.gram = true, .sampled_gram = true, .channels = true}, start_awq,
-          {word_option("scale", "x", {"x", "duo"},
-                       "channel scales from the inputs, or from inputs and weights"),
-           word_option("search", "module", {"module", "linear"},
-                       "where the exponent of norms is judged: at the output of attention or "
-                       "MLP, or of the linears alone, which is faster"),
-           flag_option("clip", true, "clamp each group's weights where that helps its output"),
-           flag_option("gqa", false,
-                       "scale o_proj also where query heads share the channels of a kv head"),
-           flag_option("minmax", false,
-                       "ranges of groups need not contain zero, as in the reference")}),
+      onto_uniform_grid(rounding("rtn", "RTN", {}, round_rtn, {symmetric, mse, mix, budget})),
+      onto_uniform_grid(rounding(
+          "gptq", "GPTQ", {.gram = true}, round_gptq,
+          {symmetric, mse,
+           word_option("order", "static", {"none", "act", "static", "gar"},
+                       "order of the columns; act also permutes the groups"),
+           damp, true_sequential, inputs,
+           flag_option("compat", false,
+                       "group ranges without the current block's feedback, as the reference"),
+           mix, budget})),
+      transform("awq", "AWQ", {.gram = true, .sampled_gram = true, .channels = true}, start_awq,
+                {word_option("scale", "x", {"x", "duo"},
+                             "channel scales from the inputs, or from inputs and weights"),
+                 word_option("search", "module", {"module", "linear"},
+                             "where the exponent of norms is judged: at the output of attention or "
+                             "MLP, or of the linears alone, which is faster"),
+                 awq_clip,
+                 flag_option("gqa", false,
+                             "scale o_proj also where query heads share the channels of a kv head"),
+                 flag_option("minmax", false,
+                             "ranges of groups need not contain zero, as in the reference")}),
       smoothquant(),
       quip("quip", "QuIP", false, 0),
       quip("quip-rg", "QuIP-RG", true, 5),

@@ -19,6 +19,7 @@ struct OptionSpec {
   std::vector<std::string> choices;       // for words: what is legal; empty: anything. For numbers:
                                           // words that are legal, too
   double number_min = 0, number_max = 0;  // for numbers
+  bool uniform_only = false;  // of transforms: only before a rounding onto a uniform grid
 };
 
 // A rotation turns weights and rounds them with the rule of the method behind it.
@@ -33,8 +34,9 @@ struct Method {
   std::vector<double> bits_legal;  // not empty: only these
   std::vector<OptionSpec> options;
   StatisticsNeeds needs;
-  bool groups = true;  // roundings: false if one scale serves a linear; the group
-                       // of a recipe is then -1
+  bool groups = true;    // roundings: false if one scale serves a linear; the group
+                         // of a recipe is then -1
+  bool uniform = false;  // roundings: each group onto one uniform grid (recipe_grid)
   std::vector<std::string_view> rules{};  // rotations: which roundings may follow
   RoundTap round = nullptr;               // kinds rotation and rounding
   StartTransform start = nullptr;         // kind transform

@@ -15,6 +15,8 @@
 namespace bitgrid {
 namespace {
 
+constexpr int kUnquantizedBits = 16;  // of activations
+
 std::string suggestion(std::string_view text, const std::vector<std::string>& words) {
   const std::string near = nearest_word(text, words);
   return near.empty() ? std::string() : fmt::format("; did you mean '{}'?", near);
@@ -77,9 +79,9 @@ void check_rotations(const std::string& text, const std::vector<const Method*>& 
     if (std::find(methods[i]->rules.begin(), methods[i]->rules.end(), rule) ==
         methods[i]->rules.end())
       throw InputError(fmt::format(
-          "method '{}': behind {} stand {} and ldlq, which round onto its one grid per linear; {} "
-          "{}",
-          text, methods[i]->name, fmt::join(methods[i]->rules, ", "), rule,
+          "method '{}': behind {} stand {}, which round onto its one grid per linear (with LDLQ "
+          "that is quip); {} {}",
+          text, methods[i]->name, fmt::join(methods[i]->rules, " and "), rule,
           methods.back()->round == methods[i]->round
               ? "rotates by itself"
               : "chooses groups, columns or codes of its own, which a rotation mixes"));
@@ -113,6 +115,12 @@ std::vector<const Method*> resolve_chain(const std::string& text, Recipe& recipe
   return methods;
 }
 
+// "2", "2 to 8", with what kind of number in front.
+std::string bits_range(const Method& method, std::string_view kind) {
+  if (method.bits_min == method.bits_max) return fmt::format("{}", method.bits_min);
+  return fmt::format("{}{} to {}", kind, method.bits_min, method.bits_max);
+}
+
 // A budget may be any number that lies between the fewest and the most bits, and what is stored
 // beside the codes.
 void check_budget(const Method& method, double bits) {
@@ -139,13 +147,14 @@ void check_bits(const Method& method, double bits) {
   if (bits == 1 && method.bits_min > 1)
     throw InputError(
         fmt::format("method '{}': 1-bit weights need a binary method (billm, pb-llm); bits must be "
-                    "{} to {}",
-                    method.name, method.bits_min, method.bits_max));
+                    "{}",
+                    method.name, bits_range(method, "")));
   if (!(bits >= method.bits_min && bits <= method.bits_max) ||
       (!method.bits_fractional && bits != std::floor(bits)))
-    throw InputError(fmt::format("method '{}': bits must be a {} from {} to {}, not {}",
-                                 method.name, method.bits_fractional ? "number" : "whole number",
-                                 method.bits_min, method.bits_max, bits));
+    throw InputError(fmt::format(
+        "method '{}': bits must be {}, not {}", method.name,
+        bits_range(method, method.bits_fractional ? "a number from " : "a whole number from "),
+        bits));
 }
 
 // `value` as the type of the option, checked against what is legal.
@@ -162,7 +171,7 @@ OptionValue checked_option(const OptionSpec& spec, const OptionValue& value) {
     const auto* whole = std::get_if<std::int64_t>(&value);
     const auto real = static_cast<double>(whole == nullptr ? 0 : *whole);
     if (whole == nullptr || real < spec.number_min || real > spec.number_max)
-      refuse(fmt::format("a whole number from {} to {}", spec.number_min, spec.number_max));
+      refuse(fmt::format("a whole number from {:.0f} to {:.0f}", spec.number_min, spec.number_max));
     return value;
   }
   if (std::holds_alternative<double>(spec.fallback)) {
@@ -185,20 +194,30 @@ OptionValue checked_option(const OptionSpec& spec, const OptionValue& value) {
     if (!legal) refuse(expected);
     return number;
   }
-  const auto* word = std::get_if<std::string>(&value);
+  // Choices that are numbers, such as "8", may be given as such.
   const auto& choices = spec.choices;
-  if (word == nullptr ||
-      (!choices.empty() && std::find(choices.begin(), choices.end(), *word) == choices.end()))
-    refuse(fmt::format("one of {}", fmt::join(choices, ", ")));
-  return value;
+  const bool is_word = std::holds_alternative<std::string>(value) ||
+                       (!choices.empty() && std::holds_alternative<std::int64_t>(value));
+  const std::string word = option_text(value);
+  if (!is_word ||
+      (!choices.empty() && std::find(choices.begin(), choices.end(), word) == choices.end()))
+    refuse(choices.empty() ? "text" : fmt::format("one of {}", fmt::join(choices, ", ")));
+  return word;
 }
 
 void resolve_options(std::vector<const Method*> methods, const std::string& chain,
                      const std::map<std::string, OptionValue>& given, Recipe& recipe) {
   if (&rounding_of(methods) != methods.back()) methods.pop_back();  // its grid has given way
+  const bool uniform = methods.back()->uniform;
   std::vector<std::string> keys;
   for (const Method* method : methods) {
     for (const OptionSpec& spec : method->options) {
+      if (spec.uniform_only && !uniform) {
+        if (given.contains(std::string(spec.key)))
+          throw InputError(fmt::format("'{}' does not take '{}', an option of {}{}", chain,
+                                       spec.key, method->name, way_to_have(*method, spec, chain)));
+        continue;
+      }
       if (recipe.options.contains(std::string(spec.key))) continue;  // the first one decides
       keys.emplace_back(spec.key);
       const auto found = given.find(std::string(spec.key));
@@ -211,8 +230,8 @@ void resolve_options(std::vector<const Method*> methods, const std::string& chai
     for (const Method& other : all_methods())
       for (const OptionSpec& spec : other.options)
         if (spec.key == key)
-          throw InputError(fmt::format("option '{}' belongs to method '{}', not to '{}'", key,
-                                       other.name, chain));
+          throw InputError(fmt::format("option '{}' belongs to method '{}', not to '{}'{}", key,
+                                       other.name, chain, way_to_have(other, spec, chain)));
     const std::string legal = keys.empty()
                                   ? "it has no options"
                                   : fmt::format("its options are {}", fmt::join(keys, ", "));
@@ -240,14 +259,33 @@ void resolve_activation_bits(const std::map<std::string, OptionValue>& given, Re
   }
 }
 
+// Whether a method of the chain quantizes activations where nothing is said of them.
+bool default_activations(const Recipe& recipe) {
+  return std::any_of(recipe.chain.begin(), recipe.chain.end(), [](const std::string& name) {
+    const auto& options = find_method(name)->options;
+    return std::any_of(options.begin(), options.end(), [](const OptionSpec& spec) {
+      return spec.key == activation_bits_option().key;
+    });
+  });
+}
+
 // The backward pass knows nothing of quantized activations.
 void check_tuning(const Recipe& recipe) {
-  const TuneLayer tune = recipe_tuning(recipe);
-  if (tune != nullptr && recipe.options.contains("activation_bits"))
+  if (recipe_tuning(recipe) == nullptr) return;
+  const std::string chain = fmt::format("{}", fmt::join(recipe.chain, "+"));
+  const ActivationGrids grids = recipe_activation_grids(recipe);
+  if (grids.qkv.bits < kUnquantizedBits)
     throw InputError(
-        fmt::format("method '{}': tuning is for layers whose activations are not "
-                    "quantized; leave activation_bits out, or give 16",
-                    fmt::join(recipe.chain, "+")));
+        fmt::format("method '{}': tuning is for layers whose activations are not quantized; leave "
+                    "qkv_bits out, or give 16",
+                    chain));
+  if (grids[Tap::attention_input].bits < kUnquantizedBits)
+    // SmoothQuant quantizes activations unless it is told not to.
+    throw InputError(fmt::format(
+        "method '{}': tuning is for layers whose activations are not quantized; {}", chain,
+        default_activations(recipe) ? "give activation_bits = 16: behind smoothquant they are "
+                                      "quantized by default"
+                                    : "leave activation_bits out, or give 16"));
 }
 
 }  // namespace
@@ -280,6 +318,24 @@ Recipe resolve_recipe(const std::string& method_chain, double bits, std::int64_t
     for (const BitsRule& rule : rules) check_bits(*methods.back(), rule.bits);
   }
   return recipe;
+}
+
+std::string way_to_have(const Method& owner, const OptionSpec& option, const std::string& chain) {
+  if (option.uniform_only)
+    return fmt::format(" for chains that round onto a uniform grid (rtn, gptq), such as {}+gptq",
+                       owner.name);
+  if (chain == "fp16" || owner.kind != MethodKind::transform) return "";
+  std::string way =
+      fmt::format("; a chain that starts with {0} takes it, such as {0}+{1}", owner.name, chain);
+  if (option.key.starts_with("activation_")) way += "; activation_bits is for any method";
+  return way;
+}
+
+double legal_bits(const std::string& chain) {
+  const Method* last = find_method(std::string_view(chain).substr(chain.rfind('+') + 1));
+  if (last != nullptr && last->kind == MethodKind::baseline) return 16;
+  if (last == nullptr || last->kind != MethodKind::rounding) last = find_method("rtn");
+  return last->bits_legal.empty() ? last->bits_min : last->bits_legal.front();
 }
 
 void check_group(const Recipe& recipe, std::string_view linear, std::int64_t cols) {

@@ -190,7 +190,8 @@ SlabWidths Candidates::choose(std::span<const double> sums, double tokens) const
     widths.curve.push_back(sums[p] / tokens);
     if (!std::isfinite(widths.curve[p]))
       throw Error(
-          fmt::format("the outputs' divergence is {} with {} slabs raised", widths.curve[p], p));
+          "the divergence of its outputs is not finite: the calibration inputs or the weights are "
+          "too large");
     if (widths.curve[p] < widths.curve[best]) best = p;
   }
   for (std::size_t p = 0; p < best; ++p) {

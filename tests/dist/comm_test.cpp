@@ -186,7 +186,15 @@ TEST(Attempt, KeepsErrorsOnly) {
   EXPECT_EQ(attempt([] { throw InputError("no key"); }), (Failure{"no key", false}));
   EXPECT_EQ(attempt([] { throw RunError("disk full"); }), (Failure{"disk full", true}));
   EXPECT_EQ(attempt([] { throw std::bad_alloc(); }), (Failure{"out of memory", false}));
-  EXPECT_THROW(attempt([] { throw std::logic_error("ours"); }), std::logic_error);
+  EXPECT_EQ(attempt([] { throw std::logic_error("ours"); }),
+            (Failure{"unexpected error, a bug in bitgrid: ours", true}));
+  // Where it is known what fails, no more than that does.
+  EXPECT_EQ(attempt([] { with_context("layer 3", [] { throw std::logic_error("ours"); }); }),
+            (Failure{"layer 3: unexpected error, a bug in bitgrid: ours", false}));
+  EXPECT_EQ(attempt([] { with_context("layer 3", [] { throw std::bad_alloc(); }); }),
+            (Failure{"out of memory", false}));
+  EXPECT_EQ(attempt([] { with_context("", [] { throw RunError("disk full"); }); }),
+            (Failure{"disk full", true}));
 }
 
 std::string as_told(const Comm& comm, int rank, const std::string& what) {

@@ -3,11 +3,13 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include "kernels/error.hpp"
 #include "kernels/finite.hpp"
 #include "kernels/pack_codes.hpp"
+#include "kernels/parallel.hpp"
 #include "kernels/quadratic_form.hpp"
 #include "kernels/triangle.hpp"
 #include "tests/oracle/linear_algebra.hpp"
@@ -157,6 +159,19 @@ TEST(QuadraticForm, DoesNotDependOnThreadsOrOtherTiles) {
   quadratic_form(cpu_place(1), d.view().rows_from(kQuadraticTileRows, kQuadraticTileRows), s.view(),
                  tile);
   EXPECT_TRUE(std::equal(tile.begin(), tile.end(), one.begin() + kQuadraticTileRows));
+}
+
+// oneTBB would print a warning, once in a process.
+TEST(Workers, MayBeMoreThanTheProcessors) {
+  const int processors = static_cast<int>(std::thread::hardware_concurrency());
+  testing::internal::CaptureStderr();
+  const Place some = cpu_place(processors + 1), more = cpu_place(processors + 3);
+  std::vector<int> seen(1000, 0);
+  for (const Place* place : {&more, &some})
+    parallel_for(*place, 1000, [&](std::int64_t i) { ++seen[static_cast<std::size_t>(i)]; });
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_EQ(seen, std::vector<int>(1000, 2));
+  EXPECT_EQ(place_threads(more), processors + 3);
 }
 
 }  // namespace

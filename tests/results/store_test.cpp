@@ -478,7 +478,10 @@ TEST(Store, PruneRemovesUnlistedCellsOnly) {
   fs::create_directories(directory.path("run/cells/notes"));
   fs::create_directories(directory.path("run/cells/precious.12345678x"));
   Store store = Store::create(directory.path("run"), kModel);
-  store.prune({headers[0].key, headers[2].key});
+  const std::string gone = cell_directory(headers[1].name, headers[1].key);
+  EXPECT_THAT(store.unlisted({headers[0].key, headers[2].key}), ElementsAre(gone));
+  EXPECT_THAT(store.prune({headers[0].key, headers[2].key}), ElementsAre(gone));
+  EXPECT_THAT(store.unlisted({headers[0].key, headers[2].key}), IsEmpty());
   EXPECT_TRUE(store.read_cell(headers[0]).has_value());
   EXPECT_FALSE(
       fs::exists(directory.path("run/cells/" + cell_directory(headers[1].name, headers[1].key))));

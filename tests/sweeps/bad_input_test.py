@@ -67,6 +67,14 @@ def cases(folder, sweep):
     yield "bits 9", with_text("nine", "bits = [4]", "bits = [9]"), [], ["nine.toml:", "bits"]
     yield "bits 1", with_text("one", "bits = [4]", "bits = [1]"), [], ["one.toml:", "binary"]
     yield "a group that does not divide", with_text("group", "group = [32]", "group = [48]"), [], ["group", "48", "128"]
+    budget = '[[grid]]\nmethod = "gptq"\ngroup = 32\nbudget = '
+    few = with_text("few-bits", harness.GRIDS, budget + "2.1\n")
+    line = few.read_text().splitlines().index("budget = 2.1") + 1
+    yield "a budget that cannot be met", few, [], [f"few-bits.toml:{line}: ", "at least 2.56", "groups of 32"]
+    yield ("a budget that cannot be met with mix", with_text("mixed", harness.GRIDS, budget + '2.7\nmix = "mlp=8"\n'), [],
+           ["mixed.toml:", "at least", "mix"])
+    tuned = '[[grid]]\nmethod = "smoothquant+fdb-block"\nbits = 2\n'
+    yield "smoothquant before a tuning", with_text("tuned", harness.GRIDS, tuned), [], ["tuned.toml:", "activation_bits = 16"]
     yield "a later method", with_text("later", 'method = "rtn"', 'method = "ir-qlora"'), [], ["later.toml:", "ir-qlora"]
     yield "an unknown method", with_text("method", 'method = "rtn"', 'method = "gptk"'), [], ["gptk", "gptq"]
     yield "tasks", with_text("tasks", "[run]", '[evaluation.x]\n[run]'), [], ["tasks.toml:"]
@@ -156,12 +164,36 @@ def main():
             check.equal((limited.returncode, len(harness.own_lines(limited.stderr))), (2, 1), "too little memory: " + limited.stderr)
             check.that("memory" in limited.stderr, "it says so: " + limited.stderr)
 
+        # What the shapes alone decide is refused by plan as well; what is merely too much is said.
+        few = bitgrid.run(["plan", folder / "few-bits.toml"])
+        check.equal((few.returncode, len(harness.own_lines(few.stderr))), (2, 1), "plan of a budget too small: " + few.stderr)
+        much = folder / "much.toml"
+        much.write_text((folder / "few-bits.toml").read_text().replace("budget = 2.1", "budget = 16"))
+        for command in [["plan", much], ["sweep", much, "--out", folder / "much"]]:
+            run = bitgrid.run(command)
+            check.equal(run.returncode, 0, f"{command[0]} of a budget too large: {run.stderr}")
+            check.that("more than the 8.75 that these linears can take at most" in run.stdout + run.stderr,
+                       f"{command[0]} of a budget too large says so: {run.stdout} {run.stderr}")
+        check.that("8.750" in bitgrid.run(["plan", much]).stdout, "and plan counts what is stored")
+
+        for name, words in [("", ["A chain is", "\n    budget = BITS", "\n    mix = ", "activation_bits = 16"]),
+                            ("rtn", ["budget = BITS", "mix", "group: columns per scale"]),
+                            ("awq", ["bits and group are those of the rounding behind it", "only before rtn and gptq"]),
+                            ("incoherence", ["bits are those of the rounding behind it", "group does not apply"]),
+                            ("smoothquant", ["activation_bits = bits"]), ("fdb-block", ["nothing but 16"]),
+                            ("awq+gptq", ["AWQ + GPTQ", "awq transforms the layer, then gptq rounds", "clip = true", "damp ="]),
+                            ("awq+slim-llm", ["sba = true"])]:
+            text = bitgrid.run(["methods"] + ([name] if name else [])).stdout
+            for word in words:
+                check.that(word in text, f"methods {name}: {word!r} in {text}")
+        check.that("clip" not in bitgrid.run(["methods", "awq+slim-llm"]).stdout, "awq+slim-llm has no clip")
+
         for usage, words in [
                 ([], "subcommand"), (["swep"], "'swep'; did you mean 'sweep'?"), (["frob"], "'frob'; known: sweep, plan"),
                 (["--frob"], "'--frob'"), (["sweep"], "FILE"), (["sweep", ""], "FILE: is empty"),
                 (["sweep", sweep, "--out", ""], "--out: is empty"), (["plan", sweep, "--cells", ""], "--cells: is empty"),
                 (["table", folder / "nowhere"], "nowhere"), (["table", mine, "--format", "pdf"], "pdf"),
-                (["diff", mine, folder / "nowhere"], "nowhere"), (["diff", mine, ""], "B: is empty"),
+                (["diff", mine, folder / "nowhere"], "nowhere"), (["diff", mine, ""], "B: is empty"), (["methods", "awq+gptk"], "'gptk'"),
                 (["check", folder / "nowhere"], "nowhere"), (["show", sweep], "small.toml"),
                 (["show", folder / "loop"], "Too many levels of symbolic links"),
                 (["sweep", sweep, "--out", folder / "loop"], "loop is not a directory"),

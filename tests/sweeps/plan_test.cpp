@@ -214,6 +214,20 @@ TEST(PlanStorage, OfKnownShapes) {
   EXPECT_EQ(plan.cells[0].output_bytes, 6979321856 / 8 * 4.125);
 }
 
+TEST(PlanStorage, ABudgetIsUsedAsFarAsItCanBe) {
+  const std::string grid = "[[grid]]\nmethod = \"gptq\"\ngroup = 128\nbudget = ";
+  const Plan fits = make_plan(sweep_of(grid + "3.5\n"), llama_8b(), {}, {}, unit_rates());
+  EXPECT_EQ(fits.cells[0].bits_per_weight, 3.5);
+  EXPECT_TRUE(fits.warnings.empty());
+  const Plan more = make_plan(sweep_of(grid + "16\n"), llama_8b(), {}, {}, unit_rates());
+  EXPECT_EQ(more.cells[0].bits_per_weight, 8 + 16.0 / 128 + 8.0 / 128);
+  ASSERT_EQ(more.warnings.size(), 1u);
+  EXPECT_EQ(more.warnings[0],
+            "s.toml:7: cell gptq-b16-g128: a budget of 16 bits per weight is more than the 8.188 "
+            "that these linears can take at most with groups of 128");
+  EXPECT_NE(plan_text(more).find("\nwarning: s.toml:7: "), std::string::npos);
+}
+
 TEST(PlanStorage, NothingIsKeptButMetrics) {
   Sweep sweep = sweep_of(kRtn);
   sweep.run.keep_tensors = false;

@@ -2,6 +2,7 @@
 relative_weight_error that bitgrid measured with its own, and wherever a format has arrays that may be missing, both
 kinds occur."""
 
+import os
 import re
 import subprocess
 import sys
@@ -157,6 +158,17 @@ def check_command(check, out):
         check.equal("not bit for bit" in answer.stdout, not exact, f"{cell}: {answer.stdout}")
 
 
+def check_without_h5py(check, folder):
+    """Where the package is missing, one line says so."""
+    (folder / "empty").mkdir()
+    (folder / "empty" / "h5py.py").write_text('raise ImportError("No module named \'h5py\'")')
+    script = harness.ROOT / "results" / "read_weight.py"
+    answer = subprocess.run([sys.executable, script, "out", "cell", "1", "mlp.up_proj"], text=True, capture_output=True,
+                            env={**os.environ, "PYTHONPATH": str(folder / "empty")})
+    check.equal((answer.returncode, answer.stdout, len(answer.stderr.splitlines())), (2, "", 1), "no h5py: " + answer.stderr)
+    check.that("python3-h5py" in answer.stderr, "its package is named: " + answer.stderr)
+
+
 def main():
     arguments = harness.parse_arguments()
     bitgrid, check = harness.Bitgrid(arguments.bitgrid), harness.Check()
@@ -177,6 +189,7 @@ def main():
         for form in known:
             check.equal(sorted(map(str, expected_arrays(form) - seen.get(form, set()))), [], f"{form}: kinds that did not occur")
         check_command(check, out)
+        check_without_h5py(check, folder)
         check_wrong_rotation(check, out, "quip-w2-pc")
     check.finish()
 

@@ -49,6 +49,24 @@ def overflowing_activations(bitgrid, check, folder, ranks, extra):
     check.equal(bitgrid.run(["check", out, "--complete"]).returncode, 1, what + ": check --complete")
 
 
+def budget_on_a_huge_weight(bitgrid, check, folder, ranks, extra):
+    """The walk that spreads a budget meets a weight near the largest: the budget's cells fail, everything else is stored."""
+    name = "-".join(["budget", str(ranks), *extra[1:]])
+    model = harness.copy_model(folder, name)
+    harness.patch_tensor(model, "model.layers.1.mlp.up_proj.weight", lambda raw: raw.__setitem__(slice(10, 12), b"\x70\x7f"))
+    grids = '[[grid]]\nmethod = "fp16"\n[[grid]]\nmethod = ["gptq", "rtn"]\nbudget = 3\ngroup = 32\n'
+    sweep = harness.small_sweep(folder, model=model, grids=grids + '[[grid]]\nmethod = "gptq"\nbits = 4\ngroup = 32\n')
+    out = folder / (name + "-out")
+    run = bitgrid.run(["sweep", sweep, "--out", out] + extra, ranks=ranks)
+    what = f"a budget on a huge weight, {ranks} ranks"
+    check.equal(run.returncode, 1, what + ": " + run.stderr[-500:])
+    show = bitgrid.run(["show", out]).stdout
+    for cell in ["gptq-b3-g32", "rtn-b3-g32"]:
+        check.that(any(cell in line and "layer 1" in line for line in show.splitlines()), f"{what}: {cell} says where: {show}")
+    check.that(next(out.glob("cells/gptq-w4-g32.*/layer-0000.h5"), None), what + ": layer 0 of the other cell is there")
+    check.equal(bitgrid.run(["check", out]).returncode, 0, what + ": check")
+
+
 def one_cell_fails(bitgrid, check, folder):
     """Weights that only the symmetric 2-bit grid cannot hold in fp16: that cell fails or not, the others are finished."""
     model = harness.copy_model(folder, "one")
@@ -126,6 +144,15 @@ def two_at_once(bitgrid, check, folder):
     check.equal(first.wait(timeout=120), 0, "the first one is not disturbed")
 
 
+def quiet_on_one_processor(bitgrid, check, folder):
+    """More threads than the launcher gives processors: nothing is said of it, and nothing else with --quiet."""
+    sweep = harness.small_sweep(folder)
+    run = subprocess.run(["taskset", "-c", str(min(os.sched_getaffinity(0))), bitgrid.program, "sweep", sweep, "--out",
+                          folder / "bound", "--quiet", "--cells", "rtn*", "--set", "run.threads=3"], text=True, env=bitgrid.environment,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    check.equal((run.returncode, run.stderr), (0, ""), "three threads on one processor")
+
+
 def main():
     arguments = harness.parse_arguments()
     bitgrid, check = harness.Bitgrid(arguments.bitgrid), harness.Check()
@@ -134,6 +161,10 @@ def main():
         for test in [nan_weight, overflowing_activations, stop_by_signal]:
             test(bitgrid, check, folder, 1, [])
             test(bitgrid, check, folder, 4, several)
+        budget_on_a_huge_weight(bitgrid, check, folder, 1, [])
+        budget_on_a_huge_weight(bitgrid, check, folder, 2, ["--set", "run.replicas=2"])
+        budget_on_a_huge_weight(bitgrid, check, folder, 2, ["--set", "run.stages=2"])
+        quiet_on_one_processor(bitgrid, check, folder)
         stop_by_signal(bitgrid, check, folder, 1, [], signals=(signal.SIGINT, signal.SIGTERM))
         one_cell_fails(bitgrid, check, folder)
         full_disk(bitgrid, check, folder)

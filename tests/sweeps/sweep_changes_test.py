@@ -36,7 +36,7 @@ def main():
         sweep("one more", GRID.format(bits="4, 3, 2"))
         check.equal(quantized(out), LAYERS, "only the new cell is quantized")
 
-        sweep("one fewer", GRID.format(bits="3, 2"))
+        sweep("one fewer", GRID.format(bits="3, 2"), says="kept 1 stored cell that this sweep does not list: gptq-w4-g32.")
         check.equal(quantized(out), 0, "nothing is quantized")
         check.that(list(out.glob("cells/gptq-w4-g32.*")), "what is not listed any more is kept")
         check.that("gptq-w4" not in bitgrid.run(["table", out, "--format", "csv"]).stdout, "but not in the table")
@@ -55,7 +55,10 @@ def main():
         sweep("another calibration", GRID.format(bits="4"), "--set", "calibration.seed=1")
         check.equal(quantized(out), LAYERS, "other windows make another cell")
         check.equal(len(list(out.glob("cells/gptq-w4-g32.*"))), 2, "beside the old one")
-        sweep("pruned", GRID.format(bits="4"), "--prune")
+        sweep("before it is pruned", GRID.format(bits="4"), "--set", "calibration.seed=1", says="; --prune removes them")
+        stored = len(list(out.glob("cells/*")))
+        sweep("pruned", GRID.format(bits="4"), "--prune", says=f"removed {stored - 1} stored cells that this sweep does not list: ")
+        sweep("pruned again", GRID.format(bits="4"), "--prune", says="nothing to remove")
         check.equal(len(list(out.glob("cells/*"))), 1, "--prune removes what is not listed")
 
         # --cells chooses what runs; the file says what there is.

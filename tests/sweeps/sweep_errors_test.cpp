@@ -184,9 +184,32 @@ TEST(SweepErrors, ActivationBits) {
       {"[[grid]]\nmethod = \"fp16\"\nactivation_bits = 8",
        "f.toml:5: method 'fp16' quantizes nothing: activation_bits must be 16 or left out"},
       {"[[grid]]\nmethod = \"rtn\"\nbits = 8\nalpha = 0.5",
-       "f.toml:6: rtn does not take 'alpha', an option of smoothquant"},
+       "f.toml:6: rtn does not take 'alpha', an option of smoothquant; a chain that starts with "
+       "smoothquant takes it, such as smoothquant+rtn"},
+      {"[[grid]]\nmethod = \"gptq\"\nbits = 8\nactivation_range = \"static\"",
+       "f.toml:6: gptq does not take 'activation_range', an option of smoothquant; a chain that "
+       "starts with smoothquant takes it, such as smoothquant+gptq; activation_bits is for any "
+       "method"},
       {"[[grid]]\nmethod = \"smoothquant\"\nbits = 8\nactivation_range = \"row\"",
        "f.toml:6: option 'activation_range' must be one of token, tensor, static, not 'row'"},
+  });
+}
+
+TEST(SweepErrors, WordsBesideNumbers) {
+  check({
+      {"[[grid]]\nmethod = \"quip\"\nbits = 2\nrho = \"foo\"",
+       "f.toml:6: rho: expected a number or \"auto\", found a string"},
+      {"[[grid]]\nmethod = \"quip\"\nbits = 2\nrho = \"auto\"", ""},
+      {"[[grid]]\nmethod = \"quip\"\nbits = 2\ndamp = \"auto\"",
+       "f.toml:6: damp: expected a number, found a string"},
+      {"[[grid]]\nmethod = \"pb-llm\"\nbits = 2\nsalient_bits = 3", ""},
+      {"[[grid]]\nmethod = \"pb-llm\"\nbits = 2\nsalient_bits = 9",
+       "f.toml:6: option 'salient_bits' must be one of 2, 3, 4, 5, 6, 7, 8, not '9'"},
+      {"[[grid]]\nmethod = \"gptq\"\nbits = 2\norder = 3",
+       "f.toml:6: order: expected a string, found an integer"},
+      {"[[grid]]\nmethod = \"awq+fdb\"\nbits = 2\nclip = true",
+       "f.toml:6: awq+fdb does not take 'clip', an option of awq for chains that round onto a "
+       "uniform grid (rtn, gptq), such as awq+gptq"},
   });
 }
 

@@ -588,5 +588,60 @@ TEST(Awq, ChainsWithGptq) {
             2 * rtn.stored.diagnostics.relative_output_error);
 }
 
+// A diagonal scaling is legal before any rounding; those without a uniform grid are stood for by
+// one, and nothing is clipped for them.
+struct ChainCase {
+  const char* rounding;
+  double bits;
+  int trial_bits;  // 0: a rounding with a uniform grid
+};
+class AwqChains : public testing::TestWithParam<ChainCase> {};
+INSTANTIATE_TEST_SUITE_P(Roundings, AwqChains,
+                         testing::Values(ChainCase{"rtn", 2, 0}, ChainCase{"gptq", 3, 0},
+                                         ChainCase{"pb-llm", 1.7, 2}, ChainCase{"pb-llm", 2.5, 3},
+                                         ChainCase{"billm", 1.1, 2}, ChainCase{"slim-llm", 3, 3},
+                                         ChainCase{"fdb", 2, 2}, ChainCase{"fdb-gptq", 2, 2},
+                                         ChainCase{"fdb-block", 2, 2}, ChainCase{"quip", 2, 2},
+                                         ChainCase{"quip-rg", 3, 3}, ChainCase{"incoherence", 4, 4},
+                                         ChainCase{"incoherence+gptq", 3, 3}),
+                         [](const auto& info) {
+                           std::string name =
+                               fmt::format("{}_{}", info.param.rounding, info.param.bits * 10);
+                           for (char& c : name)
+                             if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+                           return name;
+                         });
+
+TEST_P(AwqChains, ScalesAsBeforeRoundingToNearestOnTheTrialGrid) {
+  const ChainCase& c = GetParam();
+  const TestLayer layer(4, 2);
+  for (const std::string before : {"awq+", "awq+smoothquant+"})
+    for (const char* search : {"module", "linear"}) {
+      const Recipe recipe = resolve_recipe(before + c.rounding, c.bits, 8,
+                                           {{"search", search},
+                                            {"scale", "duo"},
+                                            {"activation_bits", OptionValue(std::int64_t{16})}});
+      EXPECT_EQ(recipe.options.contains("clip"), c.trial_bits == 0);
+      const TransformedLayer done = layer.transform(cpu_place(2), recipe);
+      if (c.trial_bits == 0) continue;
+      // QuIP's roundings have one scale per linear: the trials' group is a row.
+      const Recipe nearest =
+          awq(c.trial_bits, recipe.group, {{"search", search}, {"scale", "duo"}, {"clip", false}});
+      const TransformedLayer expected = layer.transform(cpu_place(2), nearest);
+      EXPECT_EQ(done.arrays, expected.arrays);
+      EXPECT_GT(values_of<std::int32_t>(done, "awq.points")[0], 0) << "nothing was scaled";
+    }
+}
+
+TEST(Awq, ClipIsForUniformGrids) {
+  for (const bool clip : {false, true}) try {
+      resolve_recipe("awq+fdb", 2, 8, {{"clip", clip}});
+      FAIL() << "clip was taken";
+    } catch (const InputError& e) {
+      EXPECT_THAT(e.what(), HasSubstr("'clip'"));
+      EXPECT_THAT(e.what(), HasSubstr("rtn, gptq"));
+    }
+}
+
 }  // namespace
 }  // namespace bitgrid::test

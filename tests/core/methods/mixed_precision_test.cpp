@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/methods/budget.hpp"
 #include "core/methods/recipe_needs.hpp"
 #include "core/methods/resolve_recipe.hpp"
 #include "kernels/error.hpp"
@@ -59,6 +60,61 @@ TEST(Budget, NamesTheCell) {
   EXPECT_TRUE(uses_calibration(recipe));
   EXPECT_THROW(resolve_recipe("rtn", 1.5, 128, {{"budget", true}}), InputError);
   EXPECT_THROW(resolve_recipe("rtn", 3.25, 128, {}), InputError);
+}
+
+LlamaConfig two_layers() {
+  LlamaConfig c;
+  c.hidden_size = 64;
+  c.intermediate_size = 96;
+  c.layer_count = 2;
+  c.head_count = 4;
+  c.kv_head_count = 2;
+  c.head_size = 16;
+  return c;
+}
+
+std::string refusal(const Recipe& recipe) {
+  try {
+    check_budget_fits(recipe, two_layers());
+  } catch (const InputError& e) {
+    return e.what();
+  }
+  return "";
+}
+
+// Groups of 32 without odd ends: codes, 16 bits of scale and a zero of as many bits as a code.
+TEST(Budget, RangeFollowsFromShapes) {
+  const LlamaConfig config = two_layers();
+  const Recipe recipe = resolve_recipe("gptq", 3, 32, {{"budget", true}});
+  const BudgetRange range = budget_range(recipe, config);
+  const std::int64_t layer = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 64 * 96;
+  EXPECT_EQ(range.weights, 2 * layer);
+  // Two or three zeros a row fill a byte at 2 bits, two or three bytes at 8.
+  const double bits_of_64 = 2 + 16.0 / 32 + 8.0 / 64, bits_of_96 = 2 + 16.0 / 32 + 8.0 / 96;
+  const double fewest = (layer - 64 * 96) * bits_of_64 + 64 * 96 * bits_of_96;
+  EXPECT_EQ(range.fewest, static_cast<std::int64_t>(2 * fewest));
+  EXPECT_EQ(range.most_per_weight(), 8 + 16.0 / 32 + 8.0 / 32);
+  // A rule takes its linears out of the choice.
+  const Recipe mixed = resolve_recipe("gptq", 3, 32, {{"budget", true}, {"mix", "layers.1=8"}});
+  const BudgetRange fixed = budget_range(mixed, config);
+  EXPECT_EQ(fixed.fewest, static_cast<std::int64_t>(fewest + layer * 8.75));
+  EXPECT_EQ(fixed.most, range.most);
+}
+
+TEST(Budget, MustBeMet) {
+  const auto with = [](double bits, const char* mix) {
+    return resolve_recipe("gptq", bits, 32, {{"budget", true}, {"mix", mix}});
+  };
+  EXPECT_THAT(refusal(with(2.1, "")),
+              testing::AllOf(HasSubstr("2.1 bits per weight"), HasSubstr("groups of 32"),
+                             HasSubstr("at least 2.617")));
+  EXPECT_EQ(refusal(with(2.617, "")), "");
+  EXPECT_THAT(refusal(with(2.7, "layers.1=8")), HasSubstr("the bits that mix fixes"));
+  EXPECT_EQ(refusal(with(5.7, "layers.1=8")), "");
+  EXPECT_EQ(refusal(resolve_recipe("gptq", 2, 32, {})), "");  // no budget
+  EXPECT_EQ(budget_warning(with(8.75, ""), two_layers()), "");
+  EXPECT_THAT(budget_warning(with(16, ""), two_layers()),
+              HasSubstr("16 bits per weight is more than the 8.75"));
 }
 
 // Every choice of candidates, by counting.

@@ -591,7 +591,11 @@ TEST(Quip, StandsInChains) {
 
 TEST(Quip, RefusesChainsAndOptionsThatMakeNoSense) {
   EXPECT_THAT(refusal("incoherence+quip"),
-              testing::AllOf(HasSubstr("rtn, gptq and ldlq"), HasSubstr("rotates by itself")));
+              testing::AllOf(HasSubstr("rtn and gptq"), HasSubstr("rotates by itself")));
+  EXPECT_THAT(refusal("incoherence+slim-llm"),
+              testing::AllOf(HasSubstr("with LDLQ that is quip"), HasSubstr("slim-llm chooses")));
+  EXPECT_THAT(refusal("quip", {{"seed", -1L}}),
+              HasSubstr("whole number from 0 to 4611686018427387904"));
   EXPECT_THAT(refusal("ldlq"), HasSubstr("incoherence+ldlq"));
   EXPECT_THAT(refusal("gptq+ldlq"), HasSubstr("incoherence+ldlq"));
   EXPECT_THAT(refusal("incoherence+incoherence+rtn"), HasSubstr("appears twice"));

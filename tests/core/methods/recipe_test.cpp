@@ -164,6 +164,44 @@ TEST(Registry, RefusesOptionsThatAreNotLegal) {
   EXPECT_EQ(refusal("gptq", 4, 128, {{"damp", 1.0}}), "accepted");
 }
 
+TEST(Registry, SaysHowAnOptionIsToBeHad) {
+  EXPECT_THAT(refusal("gptq", 4, 128, {{"activation_range", "static"}}),
+              AllOf(HasSubstr("a chain that starts with smoothquant takes it"),
+                    HasSubstr("smoothquant+gptq"), HasSubstr("activation_bits is for any method")));
+  EXPECT_THAT(refusal("fp16", 16, -1, {{"activation_range", "static"}}),
+              testing::Not(HasSubstr("smoothquant+fp16")));
+  EXPECT_THAT(refusal("fdb", 3, 128), HasSubstr("bits must be 2, not 3"));
+  EXPECT_THAT(refusal("fdb", 1, 128), HasSubstr("bits must be 2"));
+  // Words that are numbers may be given as such: the same cell.
+  const Recipe word = resolve_recipe("pb-llm", 2, 128, {{"salient_bits", "3"}});
+  EXPECT_EQ(resolve_recipe("pb-llm", 2, 128, {{"salient_bits", std::int64_t{3}}}), word);
+  EXPECT_THAT(refusal("pb-llm", 2, 128, {{"salient_bits", std::int64_t{9}}}),
+              HasSubstr("one of 2, 3"));
+  EXPECT_THAT(refusal("gptq", 2, 128, {{"mix", std::int64_t{9}}}), HasSubstr("must be text"));
+}
+
+TEST(Registry, TuningSaysWhichActivationBitsHelp) {
+  EXPECT_THAT(refusal("smoothquant+fdb-block", 2, 128),
+              AllOf(HasSubstr("give activation_bits = 16"), testing::Not(HasSubstr("leave"))));
+  EXPECT_THAT(refusal("fdb-block", 2, 128, {{"activation_bits", std::int64_t{8}}}),
+              HasSubstr("leave activation_bits out, or give 16"));
+  const OptionValue none = std::int64_t{16};
+  EXPECT_EQ(refusal("smoothquant+fdb-block", 2, 128, {{"activation_bits", none}}), "accepted");
+  EXPECT_THAT(refusal("smoothquant+fdb-block", 2, 128,
+                      {{"activation_bits", none}, {"qkv_bits", std::int64_t{8}}}),
+              HasSubstr("leave qkv_bits out"));
+}
+
+TEST(Registry, LegalBitsAreLegal) {
+  for (const Method& m : all_methods())
+    if (m.later.empty()) {
+      const std::string name(m.name);
+      EXPECT_EQ(refusal(name, legal_bits(name), -1), "accepted") << name;
+    }
+  EXPECT_EQ(legal_bits("awq+billm"), 1.1);
+  EXPECT_EQ(legal_bits("nothing"), 2);
+}
+
 TEST(Registry, TableIsSound) {
   std::set<std::string_view> names;
   for (const Method& m : all_methods()) {
