@@ -70,6 +70,21 @@ std::string_view non_finite_name(float v) {
   return u >> 31 ? "-infinity" : "infinity";
 }
 
+constexpr std::uint64_t kPageBytes = 4096;
+
+// One row of a tensor in fp32; throws where it is not finite.
+void widen_row(const TensorInfo& t, std::int64_t row, std::span<const std::byte> source,
+               MatrixView<float> out) {
+  if (widen(t.dtype, source.data(), out.cols, out.data)) return;
+  const auto* bad =
+      std::find_if(out.data, out.data + out.cols, [](float v) { return !std::isfinite(v); });
+  const std::int64_t column = bad - out.data;
+  const auto index =
+      t.shape.size() == 1 ? fmt::format("[{}]", column) : fmt::format("[{}, {}]", row, column);
+  throw RunError(fmt::format("{}: tensor {}: element {} is {}; weights must be finite", t.file,
+                             quote(t.name), index, non_finite_name(*bad)));
+}
+
 }  // namespace
 
 struct Checkpoint::State {
@@ -171,19 +186,37 @@ void Checkpoint::read_rows(const std::string& name, std::int64_t first,
   const std::uint64_t count = static_cast<std::uint64_t>(out.rows) * row_bytes;
   const auto source = state_->bytes(*t, begin, count);
   state_->file(*t).will_need(t->offset + begin, count);
-  for (std::int64_t r = 0; r < out.rows; ++r) {
-    if (widen(t->dtype, source.data() + static_cast<std::uint64_t>(r) * row_bytes, shape.cols,
-              out.row(r)))
-      continue;
-    const auto* bad = std::find_if(out.row(r), out.row(r) + shape.cols,
-                                   [](float v) { return !std::isfinite(v); });
-    const std::int64_t column = bad - out.row(r);
-    const auto index = t->shape.size() == 1 ? fmt::format("[{}]", column)
-                                            : fmt::format("[{}, {}]", first + r, column);
-    throw RunError(fmt::format("{}: tensor {}: element {} is {}; weights must be finite", t->file,
-                               quote(name), index, non_finite_name(*bad)));
-  }
+  for (std::int64_t r = 0; r < out.rows; ++r)
+    widen_row(*t, first + r, source.subspan(static_cast<std::uint64_t>(r) * row_bytes, row_bytes),
+              out.rows_from(r, 1));
   state_->bytes_read.fetch_add(count, std::memory_order_relaxed);
+}
+
+void Checkpoint::read_rows(const std::string& name, std::span<const std::int32_t> which,
+                           MatrixView<float> out) const {
+  const TensorInfo* t = find(name);
+  if (t == nullptr) throw Error(fmt::format("{}: no tensor {}", state_->directory, quote(name)));
+  const RowShape shape = row_shape(*t);
+  const bool inside = std::all_of(which.begin(), which.end(),
+                                  [&](std::int32_t row) { return row >= 0 && row < shape.rows; });
+  if (out.cols != shape.cols || out.rows != std::ssize(which) || !inside)
+    throw Error(fmt::format("{}: tensor {} is {} x {}: cannot read these {} rows into {} x {}",
+                            t->file, quote(name), shape.rows, shape.cols, which.size(), out.rows,
+                            out.cols));
+  const auto row_bytes = static_cast<std::uint64_t>(shape.cols * dtype_bytes(t->dtype));
+  const auto source = state_->bytes(*t, 0, t->bytes);
+  const auto begin_of = [&](std::int32_t row) {
+    return static_cast<std::uint64_t>(row) * row_bytes;
+  };
+  // Rows shorter than a page come with their neighbours.
+  if (row_bytes >= kPageBytes)
+    for (const std::int32_t row : which)
+      state_->file(*t).will_need(t->offset + begin_of(row), row_bytes);
+  for (std::int64_t r = 0; r < out.rows; ++r) {
+    const std::int32_t row = which[static_cast<std::size_t>(r)];
+    widen_row(*t, row, source.subspan(begin_of(row), row_bytes), out.rows_from(r, 1));
+  }
+  state_->bytes_read.fetch_add(which.size() * row_bytes, std::memory_order_relaxed);
 }
 
 void Checkpoint::drop_pages(const std::string& name_prefix) const {

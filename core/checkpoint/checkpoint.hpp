@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,9 @@ class Checkpoint {
   // Rows [first, first + count) of a tensor ([n] counts as one row of n), widened to fp32. Adds to
   // bytes_read(). Throws RunError naming the tensor and the index of the first NaN or infinity.
   void read_rows(const std::string& name, std::int64_t first, MatrixView<float> out) const;
+  // The same for rows anywhere in the tensor, in this order, some perhaps more than once.
+  void read_rows(const std::string& name, std::span<const std::int32_t> which,
+                 MatrixView<float> out) const;
   std::uint64_t bytes_read() const;  // as stored in the file, since open
   // Tells the kernel that a layer's pages are not needed for now.
   void drop_pages(const std::string& name_prefix) const;

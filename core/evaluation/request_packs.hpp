@@ -28,9 +28,10 @@ struct RequestPack {
 // Tokens of a pack, at most; a longer request is a pack of its own. Enough for matrix products at
 // full speed, and for MMLU's examples to be computed once for dozens of questions.
 inline constexpr std::int64_t kPackTokens = 2048;
-// What is shared is only told apart from what stands alone where that saves so many tokens: each
-// branch of the tree is a small attention call of its own.
-inline constexpr std::int64_t kLeastSharedTokens = 8;
+// What is shared is only told apart from what stands alone where that saves so many tokens. Each
+// branch of the tree is a small attention call of its own, but a token goes through all weights:
+// even two of them cost more.
+inline constexpr std::int64_t kLeastSharedTokens = 2;
 
 struct PackRules {
   std::int64_t pack_tokens = kPackTokens;

@@ -14,8 +14,8 @@ void embed_window(const Checkpoint& checkpoint, const LlamaConfig& config,
     if (id < 0 || id >= config.vocab_size)
       throw Error("embedding: token " + std::to_string(t) + " has id " + std::to_string(id) +
                   ", the vocabulary ends at " + std::to_string(config.vocab_size - 1));
-    checkpoint.read_rows("model.embed_tokens.weight", id, x.rows_from(t, 1));
   }
+  checkpoint.read_rows("model.embed_tokens.weight", ids, x);
 }
 
 }  // namespace bitgrid

@@ -111,6 +111,31 @@ TEST(Checkpoint, ReadsSomeRowsIntoAStridedView) {
                        {wide.data(), 0, 4});  // nothing, at the end
 }
 
+TEST(Checkpoint, ReadsScatteredRows) {
+  const TempDirectory directory;
+  auto tensors = TinyModel{}.tensors();
+  tensor(tensors, "model.layers.0.mlp.up_proj.weight").data.replace(2 * (1 * 4 + 2), 2, "\xc0\x7f");
+  write_single(directory, tensors);
+  const auto checkpoint = Checkpoint::open(directory.path());
+  const std::string name = "model.layers.0.mlp.up_proj.weight";  // [6, 4], row 1 is broken
+  Matrix<float> one(1, 4), wide(3, 7);
+  wide.fill(-1);
+  const std::vector<std::int32_t> which = {5, 2, 5};
+  checkpoint.read_rows(name, which, {wide.data(), 3, 4, 7});
+  EXPECT_EQ(checkpoint.bytes_read(), 24u);
+  for (std::int64_t r = 0; r < 3; ++r) {
+    checkpoint.read_rows(name, which[static_cast<std::size_t>(r)], one.view());
+    for (std::int64_t c = 0; c < 7; ++c) EXPECT_EQ(wide(r, c), c < 4 ? one(0, c) : -1);
+  }
+  const auto read = [&](std::vector<std::int32_t> rows, std::int64_t cols) {
+    checkpoint.read_rows(name, rows, {wide.data(), std::ssize(rows), cols});
+  };
+  EXPECT_THAT(thrown<RunError>([&] { read({0, 1}, 4); }), HasSubstr("element [1, 2] is NaN"));
+  EXPECT_THAT(thrown<Error>([&] { read({6}, 4); }), HasSubstr("is 6 x 4: cannot read"));
+  EXPECT_THAT(thrown<Error>([&] { read({-1}, 4); }), HasSubstr("cannot read"));
+  EXPECT_THAT(thrown<Error>([&] { read({0}, 5); }), HasSubstr("cannot read"));
+}
+
 TEST(Checkpoint, CountsBytesAsStored) {
   const TempDirectory directory;
   write_single(directory, TinyModel{}.tensors());
