@@ -10,6 +10,7 @@
 
 #include "dist/comm.hpp"
 #include "kernels/error.hpp"
+#include "results/scores.hpp"
 #include "results/store.hpp"
 #include "results/tables.hpp"
 #include "sweeps/eval_command.hpp"
@@ -18,6 +19,8 @@
 #include "sweeps/runner.hpp"
 #include "sweeps/sweep.hpp"
 #include "sweeps/sweep_reader.hpp"
+#include "sweeps/sweep_toml.hpp"
+#include "sweeps/task_toml.hpp"
 #include "sweeps/version.hpp"
 
 namespace bitgrid {
@@ -47,6 +50,7 @@ struct Options {
   int plan_ranks = 1;
   std::string path, other_path, format = "md", metric = "acc";
   bool ranks = false, complete = false;
+  results::ScoresRequest scores;
 };
 
 void add_sweep_options(CLI::App& command, Options& options) {
@@ -185,6 +189,57 @@ void add_methods(CLI::App& app, Options& options, Command& chosen) {
       return 0;
     });
   });
+}
+
+// Where the run's rows were: its data directory, and its own sets' files. A text of another version
+// tells nothing.
+void find_rows(const std::string& sweep_text, results::ScoresRequest& request) {
+  const TomlValue::Table sweep = parse_toml(sweep_text, "the stored sweep");
+  const auto value_of = [&](const char* section, const char* key) -> const TomlValue* {
+    const TomlValue* table = toml_find(sweep, section);
+    const auto* entries = table != nullptr ? table->get_if<TomlValue::Table>() : nullptr;
+    return entries != nullptr ? toml_find(*entries, key) : nullptr;
+  };
+  if (const TomlValue* dir = value_of("data", "dir"); dir != nullptr && request.tasks_dir.empty())
+    if (const auto* text = dir->get_if<std::string>()) request.tasks_dir = *text + "/tasks";
+  const TomlValue* tasks = value_of("evaluation", "tasks");
+  const auto* list = tasks != nullptr ? tasks->get_if<TomlValue::Array>() : nullptr;
+  for (const TomlValue& task : list != nullptr ? *list : TomlValue::Array{}) {
+    const auto* text = task.get_if<std::string>();
+    if (text != nullptr && text->ends_with(".toml"))
+      request.own_tasks.push_back(read_task_toml(*text));
+  }
+}
+
+int run_scores(const std::string& path, results::ScoresRequest request) {
+  const results::Reader reader = results::Reader::open(path);
+  if (request.log_documents) {
+    try {
+      find_rows(reader.run().sweep_text, request);
+    } catch (const InputError& e) {  // the samples go without texts, and say so
+      fmt::print(stderr, "bitgrid: {}\n", e.what());
+    }
+  }
+  const results::ScoresWritten written = results::write_scores(reader, request);
+  for (const std::string& line : written.remarks) fmt::print(stderr, "bitgrid: {}\n", line);
+  for (const std::string& file : written.files) fmt::print("{}\n", file);
+  return 0;
+}
+
+void add_scores(CLI::App& app, Options& options, Command& chosen) {
+  CLI::App* scores = app.add_subcommand(
+      "scores", "accuracies of each cell in files as lm-evaluation-harness writes them");
+  scores->add_option("RESULTS", options.path, "an output directory or a packed file")->required();
+  scores->add_option("--out", options.scores.out, "the directory to write to")->required();
+  scores->add_option("--cells", options.scores.cells,
+                     "only cells whose name matches, e.g. 'gptq-w4-*,fp16'");
+  scores->add_flag("--log-documents", options.scores.log_documents,
+                   "also a line per question: log-likelihoods, right or wrong, and its texts");
+  scores->add_option("--tasks-dir", options.scores.tasks_dir,
+                     "where the questions' rows are; else where the sweep had them");
+  scores->footer("Example:\n  bitgrid scores runs/demo --out scores --cells fp16\n");
+  scores->callback(
+      [&] { chosen = on_first_rank([&] { return run_scores(options.path, options.scores); }); });
 }
 
 void add_readers(CLI::App& app, Options& options, Command& chosen) {
@@ -328,6 +383,7 @@ int run_command_line(int argc, char** argv) {
   add_plan(app, options, chosen);
   add_methods(app, options, chosen);
   add_readers(app, options, chosen);
+  add_scores(app, options, chosen);
   add_comparers(app, options, chosen);
   refuse_empty_values(app);
   int code = 0;
