@@ -9,6 +9,7 @@
 
 #include "kernels/error.hpp"
 #include "kernels/inverse_factor.hpp"
+#include "kernels/parallel.hpp"
 
 namespace bitgrid {
 namespace {
@@ -82,11 +83,17 @@ Matrix<float> factor_with_damping(const Place& place, const FactorRequest& reque
   return {};
 }
 
-void check_statistics(const Matrix<double>& s) {
+void check_statistics(const Place& place, const Matrix<double>& s) {
   if (s.rows() != s.cols() || s.rows() == 0)
     throw Error(fmt::format("gram must be square, not [{}, {}]", s.rows(), s.cols()));
+  std::vector<std::uint8_t> finite(static_cast<std::size_t>(s.rows()));
+  parallel_for(place, s.rows(), [&](std::int64_t i) {
+    finite[static_cast<std::size_t>(i)] = std::all_of(s.row(i), s.row(i) + i + 1, [](double value) {
+      return std::isfinite(static_cast<float>(value));
+    });
+  });
   for (std::int64_t i = 0; i < s.rows(); ++i)
-    for (std::int64_t j = 0; j <= i; ++j)
+    for (std::int64_t j = 0; !finite[static_cast<std::size_t>(i)] && j <= i; ++j)
       if (!std::isfinite(static_cast<float>(s(i, j))))
         throw Error(
             fmt::format("gram is {} at row {}, column {}: the activations are not finite or "
@@ -96,7 +103,7 @@ void check_statistics(const Matrix<double>& s) {
 
 Shared make_factor(const Place& place, const FactorRequest& request, const Statistics& statistics) {
   const auto start = std::chrono::steady_clock::now();
-  check_statistics(statistics.gram);
+  check_statistics(place, statistics.gram);
   const std::int64_t in = statistics.gram.rows();
   std::vector<double> diagonal(static_cast<std::size_t>(in));
   std::vector<std::int32_t> order, dead;

@@ -18,7 +18,7 @@ namespace {
 struct Columns {
   const LinearTask& task;
   const Factor& factor;
-  const Matrix<float>& gram;  // [in, in]
+  const Matrix<float>* gram = nullptr;  // [in, in], where there is no factor
   std::int64_t tokens = 0;
   std::int64_t group = 0;
   std::vector<std::int32_t> by_position, by_column;  // groups
@@ -71,7 +71,7 @@ void solve(const Place& place, const Columns& c, std::int64_t first, std::int64_
     round_rows_to_nearest(place, grid, c.group, live.view(), scales.view(), zeros, codes);
     Matrix<float> q(count, w.cols);
     dequantize(place, codes, c.by_column, scales.view(), zeros, q.view());
-    measure_output_loss(place, w, q.view(), c.gram, c.tokens, loss);
+    measure_output_loss(place, w, q.view(), *c.gram, c.tokens, loss);
   }
   store_scales(scales.view(), rows.scales.rows_from(first, count), first);
 }
@@ -93,7 +93,7 @@ std::vector<QuantizedLinear> round_gptq(const Place& place, const TapTask& task,
   const Recipe& recipe = task.recipe();
   const Factor factor =
       shared_factor(place, work, {recipe.number("damp"), recipe.word("order"), recipe.group});
-  const Matrix<float>& gram = shared_gram(work);
+  const Matrix<float>* gram = factor.u.rows > 0 ? nullptr : &shared_gram(work);
   std::vector<Columns> columns;
   std::vector<UniformRows> all;
   std::vector<RowBlock> blocks;
