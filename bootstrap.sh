@@ -12,8 +12,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 build_packages=(g++ cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-dev libopenblas-pthread-dev
   liblapacke-dev libtbb-dev libfmt-dev libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev
   libssl-dev zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev)
-# clang-format and shellcheck read the sources, h5py the results; Slurm runs a sweep the way a cluster does.
-test_packages=(clang-format-14 shellcheck python3 python3-h5py slurm-wlm slurm-client munge libpmix-dev iproute2)
+# clang-format and shellcheck read the sources, h5py the results; Slurm runs a sweep the way a cluster does; what the presets
+# cpu and cuda have in common is compiled once with ccache.
+test_packages=(ccache clang-format-14 shellcheck python3 python3-h5py slurm-wlm slurm-client munge libpmix-dev iproute2)
 fuzz_packages=(clang libclang-rt-14-dev)
 
 usage() {
