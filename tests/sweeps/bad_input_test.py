@@ -189,7 +189,7 @@ def main():
         check.that("clip" not in bitgrid.run(["methods", "awq+slim-llm"]).stdout, "awq+slim-llm has no clip")
 
         for usage, words in [
-                ([], "subcommand"), (["swep"], "'swep'; did you mean 'sweep'?"), (["frob"], "'frob'; known: sweep, plan"),
+                ([], "subcommand"), (["swep"], "'swep'; did you mean 'sweep'?"), (["frob"], "'frob'; known: sweep, eval, plan"),
                 (["--frob"], "'--frob'"), (["sweep"], "FILE"), (["sweep", ""], "FILE: is empty"),
                 (["sweep", sweep, "--out", ""], "--out: is empty"), (["plan", sweep, "--cells", ""], "--cells: is empty"),
                 (["table", folder / "nowhere"], "nowhere"), (["table", mine, "--format", "pdf"], "pdf"),
