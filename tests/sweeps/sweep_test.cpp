@@ -255,6 +255,10 @@ shards = 16
 perplexity = []
 length = 2048
 bos = "auto"
+tasks = []
+profile = "lmeh-0.4"
+mmlu_shots = 5
+limit = 0
 
 [run]
 stages = "auto"
