@@ -24,9 +24,9 @@ constexpr double kFloor = 1e-4;
 constexpr std::int64_t kTrialBytes = std::int64_t{4} << 30;
 constexpr std::int64_t kTrialsMin = 4;
 
-// Of linears with many rows, every eighth row tells which points are worth a look at all of them:
-// rows err independently, so that from 256 rows on a point that is not among the best four there
-// could win by a percent at most.
+// Of linears with many rows, every eighth row tells which points are worth a look at all of them.
+// That is an approximation: losses change smoothly from point to point, so that a winner that is
+// missed stands beside one that is found.
 constexpr std::int64_t kScreenedRowsMin = 2048;
 constexpr std::int64_t kScreenStride = 8;
 constexpr std::size_t kFinalists = 4;
