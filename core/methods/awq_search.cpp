@@ -24,12 +24,18 @@ constexpr double kFloor = 1e-4;
 constexpr std::int64_t kTrialBytes = std::int64_t{4} << 30;
 constexpr std::int64_t kTrialsMin = 4;
 
-// Of linears with many rows, every eighth row tells which points are worth a look at all of them.
-// That is an approximation: losses change smoothly from point to point, so that a winner that is
-// missed stands beside one that is found.
-constexpr std::int64_t kScreenedRowsMin = 2048;
-constexpr std::int64_t kScreenStride = 8;
-constexpr std::size_t kFinalists = 4;
+// Of linears with many rows the points race: all of them start on every sixteenth row, each lap
+// doubles the rows, and whoever is clearly behind the leader does not go on. That is an
+// approximation: rows that nobody has looked at yet could tell another story.
+constexpr std::int64_t kRacedRowsMin = 2048;
+struct Lap {
+  std::int64_t first, stride;
+};
+constexpr Lap kLaps[] = {{0, 16}, {8, 16}, {4, 8}, {2, 4}, {1, 2}};
+// Standard errors, of the paired difference of rows, that make a point clearly behind.
+constexpr double kClearly = 5;
+// As many points as usually see all rows: for predictions.
+constexpr double kUsualFinishers = 2;
 
 void subtract(MatrixView<const float> from, MatrixView<float> x) {
   for (std::int64_t r = 0; r < x.rows; ++r)
@@ -123,14 +129,17 @@ void add_window(const Place& place, const Module& module, const std::vector<Laye
   }
 }
 
-MatrixView<const float> every_row(MatrixView<const float> w, std::int64_t stride) {
-  return {w.data, (w.rows + stride - 1) / stride, w.cols, w.stride * stride};
+// Rows first, first + stride … of w.
+MatrixView<const float> every_row(MatrixView<const float> w, const Lap& lap) {
+  return {w.data + lap.first * w.stride, (w.rows - lap.first + lap.stride - 1) / lap.stride, w.cols,
+          w.stride * lap.stride};
 }
 
-// Σ Δ S Δᵀ over all rows of the linears, per token and output, of the points in `which`.
-std::vector<double> row_losses(const Place& place, TapWork& work,
-                               std::span<const LinearTask> linears, const Scales& scales,
-                               std::span<const std::size_t> which) {
+// Δ S Δᵀ of every row of the linears, one below the other, of the points in `which`.
+std::vector<std::vector<double>> row_losses(const Place& place, TapWork& work,
+                                            std::span<const LinearTask> linears,
+                                            const Scales& scales,
+                                            std::span<const std::size_t> which) {
   const Matrix<float>& gram = shared_gram(work);
   std::vector<Matrix<double>> rows;
   rows.reserve(which.size() * linears.size());
@@ -149,18 +158,77 @@ std::vector<double> row_losses(const Place& place, TapWork& work,
       blocks.push_back({linear.w.rows, {RowPlane::of(loss)}, solve});
     }
   work.solve_rows(blocks);
-  std::vector<double> losses;
-  for (std::size_t i = 0; i < which.size(); ++i) {
-    double sum = 0, count = 0;
-    for (std::size_t l = 0; l < linears.size(); ++l) {
-      const Matrix<double>& loss = rows[i * linears.size() + l];
-      for (std::int64_t r = 0; r < loss.rows(); ++r) sum += std::max(loss(r, 0), 0.0);
-      count += static_cast<double>(loss.rows() * work.tokens());
-    }
-    losses.push_back(sum / count);
-  }
+  std::vector<std::vector<double>> losses(which.size());
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    for (std::int64_t r = 0; r < rows[i].rows(); ++r)
+      losses[i / linears.size()].push_back(std::max(rows[i](r, 0), 0.0));
   return losses;
 }
+
+double mean_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+// Whether the mean of a is above that of b by more than chance explains, row by row.
+bool clearly_above(const std::vector<double>& a, const std::vector<double>& b) {
+  const double difference = mean_of(a) - mean_of(b);
+  double squares = 0;
+  for (std::size_t r = 0; r < a.size(); ++r) {
+    const double deviation = a[r] - b[r] - difference;
+    squares += deviation * deviation;
+  }
+  const auto count = static_cast<double>(a.size());
+  return difference > kClearly * std::sqrt(squares / (count - 1) / count);
+}
+
+// The points of one search, and the rows that each of them has been tried on.
+class Race {
+ public:
+  explicit Race(std::size_t points) : seen_(points), running_(points), behind_(points, 1.0) {
+    std::iota(running_.begin(), running_.end(), std::size_t{0});
+  }
+  const std::vector<std::size_t>& running() const { return running_; }
+  void add(const std::vector<std::vector<double>>& losses) {
+    for (std::size_t i = 0; i < losses.size(); ++i) {
+      std::vector<double>& seen = seen_[running_[i]];
+      seen.insert(seen.end(), losses[i].begin(), losses[i].end());
+    }
+  }
+
+  void drop_losers() {
+    const std::size_t leader = this->leader();
+    std::erase_if(running_, [&](std::size_t i) {
+      if (i == leader) return false;
+      const bool finite = std::isfinite(mean_of(seen_[i]));
+      if (finite && !clearly_above(seen_[i], seen_[leader])) return false;
+      behind_[i] = mean_of(seen_[i]) / mean_of(seen_[leader]);
+      return true;
+    });
+  }
+
+  // Means over rows: exact for those that are still running, for the others the least of these as
+  // many times as they were worse when they fell behind.
+  std::vector<double> means() const {
+    std::vector<double> all;
+    const double best = mean_of(seen_[leader()]);
+    for (std::size_t i = 0; i < seen_.size(); ++i)
+      all.push_back(std::count(running_.begin(), running_.end(), i) > 0 ? mean_of(seen_[i])
+                                                                        : best * behind_[i]);
+    return all;
+  }
+
+ private:
+  std::size_t leader() const {
+    std::vector<double> now;
+    for (const std::size_t i : running_) now.push_back(mean_of(seen_[i]));
+    const std::int64_t best = best_point(now);
+    return running_[best < 0 ? 0 : static_cast<std::size_t>(best)];
+  }
+
+  std::vector<std::vector<double>> seen_;  // [points][rows so far]
+  std::vector<std::size_t> running_;       // ascending
+  std::vector<double> behind_;  // [points] how many times the leader's loss, once dropped
+};
 
 }  // namespace
 
@@ -220,34 +288,28 @@ std::vector<double> weight_sizes(const Place& place, std::span<const LinearTask>
 
 std::vector<double> linear_losses(const Place& place, TapWork& work,
                                   std::span<const LinearTask> linears, const Scales& scales) {
-  std::vector<std::size_t> all(scales.size());
-  std::iota(all.begin(), all.end(), std::size_t{0});
   std::int64_t stacked = 0;
   for (const LinearTask& linear : linears) stacked += linear.w.rows;
-  if (stacked < kScreenedRowsMin) return row_losses(place, work, linears, scales, all);
-  std::vector<LinearTask> sample(linears.begin(), linears.end());
-  for (LinearTask& linear : sample) linear.w = every_row(linear.w, kScreenStride);
-  std::vector<double> losses = row_losses(place, work, sample, scales, all);
-  const std::int64_t first = best_point(losses);
-  if (first < 0) return losses;
-  const double seen = losses[static_cast<std::size_t>(first)];
-  std::vector<std::size_t> near = all;
-  std::erase_if(near, [&](std::size_t i) { return !std::isfinite(losses[i]); });
-  std::stable_sort(near.begin(), near.end(),
-                   [&](std::size_t a, std::size_t b) { return losses[a] < losses[b]; });
-  near.resize(std::min(near.size(), kFinalists));
-  const std::vector<double> whole = row_losses(place, work, linears, scales, near);
-  // The best of the sample comes first: scaled by its ratio, no estimate gets below its loss.
-  const double ratio = seen > 0 ? whole.front() / seen : 1;
-  for (double& loss : losses) loss *= ratio;
-  for (std::size_t k = 0; k < near.size(); ++k) losses[near[k]] = whole[k];
+  Race race(scales.size());
+  if (stacked < kRacedRowsMin) {
+    race.add(row_losses(place, work, linears, scales, race.running()));
+  } else {
+    for (const Lap& lap : kLaps) {
+      std::vector<LinearTask> sample(linears.begin(), linears.end());
+      for (LinearTask& linear : sample) linear.w = every_row(linear.w, lap);
+      race.add(row_losses(place, work, sample, scales, race.running()));
+      race.drop_losers();
+    }
+  }
+  std::vector<double> losses = race.means();
+  for (double& loss : losses) loss /= static_cast<double>(work.tokens());
   return losses;
 }
 
 double linear_trials(std::int64_t rows, std::int64_t points) {
-  if (rows < kScreenedRowsMin) return static_cast<double>(points);
-  const auto finalists = std::min(points, static_cast<std::int64_t>(kFinalists));
-  return static_cast<double>(points) / kScreenStride + static_cast<double>(finalists);
+  const auto all = static_cast<double>(points);
+  if (rows < kRacedRowsMin) return all;
+  return all / static_cast<double>(kLaps[0].stride) + std::min(all, kUsualFinishers);
 }
 
 std::int64_t trials_at_once(std::int64_t weights) {

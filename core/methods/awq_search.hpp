@@ -37,8 +37,9 @@ using Scales = std::vector<std::vector<float>>;  // [points][in]
 // values that are not finite.
 
 // Of the linears' own outputs, from the Gram matrix: Σ Δ S Δᵀ, Δ = ŵ − w. No token is looked at.
-// Where the linears have 2048 rows or more together, only the four points that lose least on every
-// eighth row are exact, the best among them; the others keep an estimate from these rows.
+// Where the linears have 2048 rows or more together, points that are clearly worse than another one
+// on part of the rows are not tried on the rest: theirs is an estimate, above the least loss, which
+// is exact.
 std::vector<double> linear_losses(const Place& place, TapWork& work,
                                   std::span<const LinearTask> linears, const Scales& scales);
 

@@ -168,7 +168,8 @@ void set_fixed_scales(const std::vector<StoredArray>& arrays, ActivationGrids& g
 
 }  // namespace
 
-std::vector<RoundedLinear> round_tap(const Place& place, const TapTask& task, TapWork& work) {
+std::vector<RoundedLinear> round_unmeasured(const Place& place, const TapTask& task,
+                                            TapWork& work) {
   std::vector<RoundedLinear> rounded;
   for (QuantizedLinear& linear : recipe_rounding(task.recipe())(place, task, work)) {
     RoundedLinear& r = rounded.emplace_back();
@@ -176,6 +177,11 @@ std::vector<RoundedLinear> round_tap(const Place& place, const TapTask& task, Ta
     r.weight = rebuild_weight(place, r.stored);
   }
   BITGRID_ASSERT(rounded.size() == task.linears.size());
+  return rounded;
+}
+
+std::vector<RoundedLinear> round_tap(const Place& place, const TapTask& task, TapWork& work) {
+  std::vector<RoundedLinear> rounded = round_unmeasured(place, task, work);
   std::vector<MatrixView<const float>> weights;
   std::vector<LinearDiagnostics*> diagnostics;
   for (RoundedLinear& r : rounded) {

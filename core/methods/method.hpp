@@ -81,7 +81,11 @@ struct RoundedLinear {
   Matrix<float> weight;  // rebuild_weight(stored)
 };
 
-// Rounds the linears of one tap by their recipe's last method and measures the errors.
+// Rounds the linears of one tap by their recipe's last method; both relative errors are still to be
+// measured.
+std::vector<RoundedLinear> round_unmeasured(const Place& place, const TapTask& task, TapWork& work);
+
+// Rounds them and measures the errors.
 std::vector<RoundedLinear> round_tap(const Place& place, const TapTask& task, TapWork& work);
 
 // The diagnostics of linears whose weights have changed after rounding: both relative errors, and

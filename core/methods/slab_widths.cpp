@@ -17,7 +17,7 @@ namespace {
 
 // Tokens that are looked at together: their outputs, three rows of `out` each, stay in the cache
 // from one candidate to the next.
-constexpr std::int64_t kTokens = 128;
+constexpr std::int64_t kTokens = 256;
 constexpr std::int64_t kManySlabs = 64, kStrideOfMany = 8;
 
 // μ ± mean|w − μ| of each row, 0 in dead columns.
