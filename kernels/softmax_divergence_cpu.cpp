@@ -22,6 +22,13 @@ float add_rows(const float* base, const float* change, std::int64_t n, float* su
 BITGRID_MULTIVERSION
 float max_of_row(const float* x, std::int64_t n) { return max_of(x, n); }
 
+float add_change(MatrixView<const float> base, MatrixView<const float> change, std::int64_t r,
+                 float* sum) {
+  if (change.rows > 0) return add_rows(base.row(r), change.row(r), base.cols, sum);
+  std::copy_n(base.row(r), base.cols, sum);
+  return max_of_row(sum, base.cols);
+}
+
 struct ExpSums {
   double plain = 0;     // Σ exp(p − top)
   double weighted = 0;  // Σ exp(p − top)·(p − q)
@@ -48,6 +55,17 @@ double log_sum(const ExpSums& sums, float top) {
 
 }  // namespace
 
+void largest_columns(const Place& place, MatrixView<const float> x,
+                     std::span<std::int32_t> columns) {
+  for_row_tiles(place, x.rows, [&](std::int64_t first, std::int64_t end) {
+    for (std::int64_t r = first; r < end; ++r) {
+      const float* row = x.row(r);
+      columns[static_cast<std::size_t>(r)] =
+          static_cast<std::int32_t>(std::find(row, row + x.cols, max_of_row(row, x.cols)) - row);
+    }
+  });
+}
+
 void log_sum_exp(const Place& place, MatrixView<const float> x, std::span<double> sums) {
   for_row_tiles(place, x.rows, [&](std::int64_t first, std::int64_t end) {
     for (std::int64_t r = first; r < end; ++r) {
@@ -63,7 +81,7 @@ void softmax_divergence(const Place& place, Divergence direction, MatrixView<con
   for_row_tiles(place, f.rows, [&](std::int64_t first, std::int64_t end) {
     std::vector<float> y(static_cast<std::size_t>(f.cols));
     for (std::int64_t r = first; r < end; ++r) {
-      const float top = add_rows(base.row(r), change.row(r), f.cols, y.data());
+      const float top = add_change(base, change, r, y.data());
       const ExpSums of_y = exp_sums(y.data(), f.row(r), top, f.cols);
       const double f_sum = f_sums[static_cast<std::size_t>(r)];
       double divergence = of_y.weighted / of_y.plain - (log_sum(of_y, top) - f_sum);

@@ -3,6 +3,10 @@
 
 namespace bitgrid::cuda {
 
+void largest_columns(const Place&, MatrixView<const float>, std::span<std::int32_t>) {
+  cuda_unavailable("largest_columns");
+}
+
 void log_sum_exp(const Place&, MatrixView<const float>, std::span<double>) {
   cuda_unavailable("log_sum_exp");
 }

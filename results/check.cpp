@@ -102,6 +102,29 @@ void check_metric(const MetricRecord& metric, const std::string& where) {
                             metric.set, metric.value.perplexity, metric.value.cross_entropy));
 }
 
+void check_comparison(const MetricRecord& metric, const std::string& where) {
+  if (!metric.compared()) return;
+  if (metric.window_divergences.size() != metric.window_sums.size() ||
+      metric.window_agreements.size() != metric.window_sums.size())
+    throw Error(fmt::format("{}: {}: {} windows, but {} divergences and {} agreements", where,
+                            metric.set, metric.window_sums.size(), metric.window_divergences.size(),
+                            metric.window_agreements.size()));
+  for (std::size_t w = 0; w < metric.window_sums.size(); ++w)
+    if (!(metric.window_divergences[w] >= 0) || metric.window_agreements[w] < 0 ||
+        metric.window_agreements[w] >= metric.length)
+      throw Error(fmt::format("{}: {}: window {}: divergence {} and {} agreements of {}", where,
+                              metric.set, w, metric.window_divergences[w],
+                              metric.window_agreements[w], metric.length - 1));
+  const Comparison made =
+      comparison_of(metric.window_divergences, metric.window_agreements, metric.length);
+  const auto differs = [](double a, double b) { return !(std::abs(a - b) <= 1e-9 * std::abs(b)); };
+  if (differs(metric.comparison.divergence, made.divergence) ||
+      differs(metric.comparison.agreement, made.agreement))
+    throw Error(fmt::format("{}: {}: divergence {} and agreement {}, its windows make {} and {}",
+                            where, metric.set, metric.comparison.divergence,
+                            metric.comparison.agreement, made.divergence, made.agreement));
+}
+
 class Checker {
  public:
   Checker(const Parts& parts, bool complete)
@@ -173,7 +196,10 @@ class Checker {
       return;
     }
     for (const MetricRecord& metric : record.metrics)
-      faults_.none_in(kDelete, [&] { check_metric(metric, where); });
+      faults_.none_in(kDelete, [&] {
+        check_metric(metric, where);
+        check_comparison(metric, where);
+      });
     for (const TaskRecord& task : record.tasks)
       for (const std::string& fault : task_faults(task))
         faults_.add(fmt::format("{}: task {}: {}", where, task.task, fault), kDelete);
@@ -266,10 +292,16 @@ class Checker {
                   "; run the sweep again, which tries it again");
       return;
     }
-    for (std::size_t set = 0; set < run.sets.size(); ++set)
-      if (find_metric(record, run, set) == nullptr)
-        faults_.add(fmt::format("{}: not measured on {}", record.header.name, run.sets[set]),
+    const bool compares = !run.compared_with.empty() && run.compared_with[0] != record.header.key;
+    for (std::size_t set = 0; set < run.sets.size(); ++set) {
+      const MetricRecord* metric = find_metric(record, run, set);
+      if (metric == nullptr || (compares && !metric->compared()))
+        faults_.add(fmt::format("{}: not {} {}", record.header.name,
+                                metric == nullptr ? "measured on"
+                                                  : "compared with the unquantized model on",
+                                run.sets[set]),
                     "; run the sweep again");
+    }
     for (std::size_t task = 0; task < run.tasks.size(); ++task)
       if (find_task(record, run, task) == nullptr)
         faults_.add(fmt::format("{}: not asked {}", record.header.name, run.tasks[task]),

@@ -24,6 +24,16 @@ void metric_fields(Io& io, Metric& m) {
   io.column("window_sums", m.window_sums);
 }
 
+template <class Io, class Metric>
+void comparison_fields(Io& io, Metric& m) {
+  io("divergence", m.comparison.divergence);
+  io("divergence_error", m.comparison.divergence_error);
+  io("agreement", m.comparison.agreement);
+  io("agreement_error", m.comparison.agreement_error);
+  io.column("window_divergences", m.window_divergences);
+  io.column("window_agreements", m.window_agreements);
+}
+
 template <class Io, class Cell>
 void cell_fields(Io& io, Cell& c) {
   header_fields(io, c.header);
@@ -124,6 +134,7 @@ Node cell_node(const CellRecord& cell) {
   for (std::size_t i = 0; i < cell.metrics.size(); ++i) {
     Writer metric{metrics.groups[numbered(i)]};
     metric_fields(metric, cell.metrics[i]);
+    if (cell.metrics[i].compared()) comparison_fields(metric, cell.metrics[i]);
   }
   // Without question sets a cell is what it was before there were any.
   for (std::size_t i = 0; i < cell.tasks.size(); ++i)
@@ -146,6 +157,8 @@ CellRecord cell_of(const Node& node, const std::string& where) {
   for (const auto& [name, group] : io.group("metrics").groups) {
     Loader metric{group, where + ": metrics/" + name};
     metric_fields(metric, cell.metrics.emplace_back());
+    if (group.datasets.contains("window_divergences"))
+      comparison_fields(metric, cell.metrics.back());
   }
   if (const auto tasks = node.groups.find("tasks"); tasks != node.groups.end())
     for (const auto& [name, group] : tasks->second.groups)

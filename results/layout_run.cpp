@@ -48,6 +48,7 @@ void run_fields(Io& io, Run& r) {
   io.optional_column("set_fingerprints", r.set_fingerprints);
   io.optional_column("tasks", r.tasks);
   io.optional_column("task_fingerprints", r.task_fingerprints);
+  io.optional_column("compared_with", r.compared_with);
 }
 
 }  // namespace
@@ -71,6 +72,7 @@ RunRecord run_of(const Node& node, const std::string& where) {
   run_fields(io, run);
   if (run.cell_keys.size() != run.cell_names.size())
     throw Error(where + ": cell_names and cell_keys differ in length");
+  if (run.compared_with.size() > 1) throw Error(where + ": compared_with names more than one cell");
   if (run.task_fingerprints.size() != run.tasks.size())
     throw Error(where + ": tasks and task_fingerprints differ in length");
   for (const auto& [name, group] : io.group("ranks").groups) {

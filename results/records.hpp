@@ -57,6 +57,11 @@ struct MetricRecord {
   std::string bos;  // "always", "never": resolved
   Perplexity value;
   std::vector<double> window_sums;  // Σ −log p per window, window order
+  // Against the unquantized model on the same windows; empty: not compared.
+  Comparison comparison;
+  std::vector<double> window_divergences;       // Σ KL(p ‖ q) per window
+  std::vector<std::int64_t> window_agreements;  // predictions whose likeliest token is the same
+  bool compared() const { return !window_divergences.empty(); }
   // Same protocol, length, bos and fingerprints: the measurement need not be made again. What a
   // text is called, and where it lies, does not matter.
   bool same_measurement(const MetricRecord& other) const;
@@ -151,6 +156,8 @@ struct RunRecord {
   std::int64_t evaluation_length = 0;          // tokens per evaluation window; 0: not known
   std::vector<std::string> tasks;              // listed question sets, in the sweep's order
   std::vector<std::string> task_fingerprints;  // TaskRecord::fingerprint of each
+  // The key of the unquantized cell that the others are compared with; empty: none.
+  std::vector<std::string> compared_with;
   std::vector<RankCounters> counters;    // empty while the run is going on, or if it was cut short
   double started_s = 0, finished_s = 0;  // finished_s = 0: not (yet) finished
 };

@@ -174,6 +174,23 @@ std::string method_text(const Row& row) {
   return row.options.empty() ? row.method : fmt::format("{} ({})", row.method, row.options);
 }
 
+bool has_comparisons(const Rows& table) {
+  for (const Row& row : table.rows)
+    for (std::size_t set = 0; set < table.run.sets.size(); ++set)
+      if (const MetricRecord* metric =
+              row.record ? find_metric(*row.record, table.run, set) : nullptr)
+        if (metric->compared()) return true;
+  return false;
+}
+
+std::string divergence_text(const Comparison& comparison) {
+  return fmt::format("{:.4f}", comparison.divergence);
+}
+
+std::string agreement_text(const Comparison& comparison) {
+  return fmt::format("{:.2f}", 100 * comparison.agreement);
+}
+
 std::string perplexity_text(double value) {
   if (!std::isfinite(value)) return std::isnan(value) ? "nan" : "inf";
   if (value < 99.995) return fmt::format("{:.2f}", value);

@@ -45,6 +45,11 @@ Rows collect_rows(const Reader& reader);
 std::string bits_text(double bits);       // "4", "1.7"
 std::string group_text(const Row& row);   // "128", "channel"; "–" for the baseline
 std::string method_text(const Row& row);  // "GPTQ (order=none)"
+// Whether some cell was compared with the unquantized model on the run's sets.
+bool has_comparisons(const Rows& table);
+// "0.0123": nats per token; "98.76": percent of the predictions.
+std::string divergence_text(const Comparison& comparison);
+std::string agreement_text(const Comparison& comparison);
 // Three to four digits, as papers print them; 1.2e+05 from 10⁴ on.
 std::string perplexity_text(double value);
 

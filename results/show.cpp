@@ -176,6 +176,29 @@ std::string tasks_table(const Rows& table) {
   return lines.size() == 1 ? "" : "\naccuracy in percent\n" + aligned(std::move(lines), 1);
 }
 
+// How far each cell's predictions are from the unquantized model's.
+std::string comparisons_table(const Rows& table) {
+  if (!has_comparisons(table)) return "";
+  Line head = {"cell"};
+  for (const std::string& set : table.run.sets)
+    head.insert(head.end(), {set + " KL", set + " top-1"});
+  std::vector<Line> lines = {head};
+  for (const Row& row : table.rows) {
+    if (row.state != Row::State::finished || !row.quantizes) continue;
+    Line line = {row.entry.name};
+    for (std::size_t set = 0; set < table.run.sets.size(); ++set) {
+      const MetricRecord* metric = find_metric(*row.record, table.run, set);
+      const bool compared = metric != nullptr && metric->compared();
+      line.push_back(compared ? divergence_text(metric->comparison) : "–");
+      line.push_back(compared ? agreement_text(metric->comparison) : "–");
+    }
+    lines.push_back(std::move(line));
+  }
+  return "\nagainst the unquantized model: KL divergence in nats per token, percent of the same "
+         "likeliest token\n" +
+         aligned(std::move(lines), 1);
+}
+
 // What must not stay unnoticed: failed cells, unreadable files, fallbacks of the methods.
 std::string remarks(const Rows& table, const Reader& reader) {
   std::string out;
@@ -262,6 +285,7 @@ std::string show(const Reader& reader, bool ranks) {
   const Rows table = collect_rows(reader);
   std::string out =
       fmt::format("{}{}\n{}", heading(reader, table.run), progress(table), cells_table(table));
+  out += comparisons_table(table);
   if (!table.run.tasks.empty()) out += tasks_table(table);
   if (const std::string text = remarks(table, reader); !text.empty()) out.append("\n").append(text);
   if (ranks) out.append("\n").append(ranks_table(table.run));

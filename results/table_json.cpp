@@ -10,6 +10,16 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Against the unquantized model; null where nothing was compared.
+Json comparison_json(const MetricRecord& metric) {
+  if (!metric.compared()) return nullptr;
+  const Comparison& c = metric.comparison;
+  return {{"divergence", json_number(c.divergence)},
+          {"divergence_error", json_number(c.divergence_error)},
+          {"agreement", json_number(c.agreement)},
+          {"agreement_error", json_number(c.agreement_error)}};
+}
+
 Json metric_json(const MetricRecord& metric) {
   return {{"set", metric.set},
           {"protocol", metric.protocol},
@@ -22,7 +32,8 @@ Json metric_json(const MetricRecord& metric) {
           {"cross_entropy", json_number(metric.value.cross_entropy)},
           {"cross_entropy_error", json_number(metric.value.cross_entropy_error)},
           {"windows", metric.value.windows},
-          {"tokens", metric.value.tokens}};
+          {"tokens", metric.value.tokens},
+          {"against_baseline", comparison_json(metric)}};
 }
 
 // By scope: {"piqa": {"documents": 120, "acc": {"value": …, "error": …}}}.

@@ -17,7 +17,7 @@ using Line = std::vector<std::string>;
 
 // The cells of one line, as people read them: #Bits, method, group, bits per weight, one perplexity
 // per set, one accuracy per question set.
-Line display_line(const Row& row, const Rows& table, TableMetric metric_shown) {
+Line display_line(const Row& row, const Rows& table, const TableChoice& choice) {
   Line line = {bits_text(row.bits), method_text(row), group_text(row)};
   const bool finished = row.state == Row::State::finished;
   line.push_back(finished ? fmt::format("{:.2f}", row.record->bits_per_weight) : "–");
@@ -26,17 +26,24 @@ Line display_line(const Row& row, const Rows& table, TableMetric metric_shown) {
   for (std::size_t set = 0; set < table.run.sets.size(); ++set) {
     const MetricRecord* metric = finished ? find_metric(*row.record, table.run, set) : nullptr;
     line.push_back(metric != nullptr ? perplexity_text(metric->value.perplexity) : instead);
+    if (!choice.divergences) continue;
+    const bool compared = metric != nullptr && metric->compared();
+    line.push_back(compared ? divergence_text(metric->comparison) : instead);
+    line.push_back(compared ? agreement_text(metric->comparison) : instead);
   }
-  const Line tasks = finished ? task_texts(*row.record, table.run, metric_shown)
-                              : Line(task_heads(table, metric_shown).size(), instead);
+  const Line tasks = finished ? task_texts(*row.record, table.run, choice.metric)
+                              : Line(task_heads(table, choice.metric).size(), instead);
   line.insert(line.end(), tasks.begin(), tasks.end());
   return line;
 }
 
-Line display_head(const Rows& table, TableMetric metric_shown) {
+Line display_head(const Rows& table, const TableChoice& choice) {
   Line head = {"#Bits", "Method", "Group", "Bits/weight"};
-  head.insert(head.end(), table.run.sets.begin(), table.run.sets.end());
-  const Line tasks = task_heads(table, metric_shown);
+  for (const std::string& set : table.run.sets) {
+    head.push_back(set);
+    if (choice.divergences) head.insert(head.end(), {set + " KL", set + " top-1"});
+  }
+  const Line tasks = task_heads(table, choice.metric);
   head.insert(head.end(), tasks.begin(), tasks.end());
   return head;
 }
@@ -78,10 +85,10 @@ std::string latex_cell(const std::string& text) {
   return escaped_latex(text);
 }
 
-std::vector<Line> display_lines(const Rows& table, TableMetric metric_shown,
+std::vector<Line> display_lines(const Rows& table, const TableChoice& choice,
                                 std::string (*escape)(const std::string&)) {
-  std::vector<Line> lines = {display_head(table, metric_shown)};
-  for (const Row& row : table.rows) lines.push_back(display_line(row, table, metric_shown));
+  std::vector<Line> lines = {display_head(table, choice)};
+  for (const Row& row : table.rows) lines.push_back(display_line(row, table, choice));
   for (Line& line : lines)
     for (std::string& cell : line) cell = escape(cell);
   return lines;
@@ -95,8 +102,8 @@ std::vector<std::size_t> widths_of(const std::vector<Line>& lines) {
   return widths;
 }
 
-std::string markdown(const Rows& table, TableMetric metric_shown) {
-  const std::vector<Line> lines = display_lines(table, metric_shown, escaped_markdown);
+std::string markdown(const Rows& table, const TableChoice& choice) {
+  const std::vector<Line> lines = display_lines(table, choice, escaped_markdown);
   const std::vector<std::size_t> widths = widths_of(lines);
   std::string out;
   for (std::size_t n = 0; n < lines.size(); ++n) {
@@ -111,8 +118,8 @@ std::string markdown(const Rows& table, TableMetric metric_shown) {
   return out;
 }
 
-std::string latex(const Rows& table, TableMetric metric_shown) {
-  const std::vector<Line> lines = display_lines(table, metric_shown, latex_cell);
+std::string latex(const Rows& table, const TableChoice& choice) {
+  const std::vector<Line> lines = display_lines(table, choice, latex_cell);
   const std::vector<std::size_t> widths = widths_of(lines);
   std::string columns;
   for (std::size_t i = 0; i < widths.size(); ++i) columns += right_aligned(i) ? 'r' : 'l';
@@ -149,7 +156,13 @@ std::string csv_head(const Rows& table, const std::vector<TaskColumn>& tasks,
   const auto add = [&](const std::string& name) {
     out += fmt::format(",{},{}", csv_cell(name), csv_cell(name + " standard error"));
   };
-  for (const std::string& set : table.run.sets) add(set);
+  const bool compared = has_comparisons(table);
+  for (const std::string& set : table.run.sets) {
+    add(set);
+    if (!compared) continue;
+    add(set + " divergence");
+    add(set + " agreement");
+  }
   for (const TaskColumn& column : tasks) add(column.scope + " " + column.metric);
   if (has_mean(table.run)) out += metric_shown == TableMetric::acc ? ",mean acc" : ",mean acc_norm";
   return out + "\n";
@@ -163,9 +176,16 @@ std::string csv_row(const Row& row, const Rows& table, const std::vector<TaskCol
       fmt::format("{},{},{},{},{},{},{}", csv_cell(row.entry.name), row.bits, csv_cell(row.method),
                   csv_cell(row.options), row.group, row_state_name(row.state),
                   record != nullptr ? fmt::format("{}", record->bits_per_weight) : "");
+  const bool compared = has_comparisons(table);
   for (std::size_t set = 0; set < table.run.sets.size(); ++set) {
     const MetricRecord* metric = record ? find_metric(*record, table.run, set) : nullptr;
     out += metric ? csv_numbers(metric->value.perplexity, metric->value.perplexity_error) : ",,";
+    if (!compared) continue;
+    const bool here = metric != nullptr && metric->compared();
+    const Comparison c = here ? metric->comparison : Comparison();
+    out += here ? csv_numbers(c.divergence, c.divergence_error) +
+                      csv_numbers(c.agreement, c.agreement_error)
+                : ",,,,";
   }
   for (const TaskColumn& column : tasks) {
     const TaskRecord* task = record ? find_task(*record, table.run, column.task) : nullptr;
@@ -189,15 +209,15 @@ std::string csv(const Rows& table, TableMetric metric_shown) {
 
 }  // namespace
 
-std::string table(const Reader& reader, TableFormat format, TableMetric metric_shown) {
+std::string table(const Reader& reader, const TableChoice& choice) {
   const Rows rows = collect_rows(reader);
-  switch (format) {
+  switch (choice.format) {
     case TableFormat::markdown:
-      return markdown(rows, metric_shown);
+      return markdown(rows, choice);
     case TableFormat::csv:
-      return csv(rows, metric_shown);
+      return csv(rows, choice.metric);
     case TableFormat::latex:
-      return latex(rows, metric_shown);
+      return latex(rows, choice);
     case TableFormat::json:
       return table_json(rows);
   }

@@ -15,8 +15,14 @@ enum class TableMetric { acc, acc_norm };
 // `bitgrid table`: rows are cells (grouped by bits as papers do), columns bits per weight, one
 // perplexity per evaluation set, one accuracy per question set and the mean of those but mmlu;
 // cells that are unfinished or failed are shown as such.
-std::string table(const Reader& reader, TableFormat format,
-                  TableMetric metric_shown = TableMetric::acc);
+// divergences: in formats for people, after each perplexity KL divergence and top-1 agreement with
+// the unquantized model; formats for programs hold them whenever somebody was compared.
+struct TableChoice {
+  TableFormat format = TableFormat::markdown;
+  TableMetric metric = TableMetric::acc;
+  bool divergences = false;
+};
+std::string table(const Reader& reader, const TableChoice& choice);
 
 // `bitgrid show`: progress, cells, failures, timings; --ranks adds the counters of each rank.
 std::string show(const Reader& reader, bool ranks);

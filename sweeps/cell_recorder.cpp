@@ -19,23 +19,31 @@ results::CellHeader header_of(const RankContext& rank, const CellJob& job) {
                      rank.checkpoint.fingerprint());
 }
 
-// Σ −log p of every window of one set, on every replica, in window order.
-std::vector<double> window_sums(RankContext& rank, const OutputWeights& output,
-                                const EvaluationText& text, WindowStates& states) {
-  std::vector<double> sums(static_cast<std::size_t>(text.windows.count));
+// Every window of one set, on every replica, in window order.
+//   reference: the unquantized model's states of the own windows; empty: nothing is compared
+std::vector<WindowScore> score_windows(RankContext& rank, const OutputWeights& output,
+                                       const EvaluationText& text, WindowStates& states,
+                                       const Matrix<float>& reference) {
+  std::vector<WindowScore> scores(static_cast<std::size_t>(text.windows.count));
   agree_or_throw(rank.replicas, dist::attempt([&] {
                    std::vector<CrossEntropyScratch> scratches(
                        static_cast<std::size_t>(place_threads(rank.place)));
                    parallel_for(rank.place, states.own.count, [&](std::int64_t i) {
                      const std::int64_t window = states.own.first + i;
-                     const double sum = window_cross_entropy(
-                         rank.place, rank.config, output, states.window(i),
-                         text.windows.window(window),
-                         scratches[static_cast<std::size_t>(parallel_thread_index())]);
-                     if (!std::isfinite(sum))
+                     WindowScore& score = scores[static_cast<std::size_t>(window)];
+                     CrossEntropyScratch& scratch =
+                         scratches[static_cast<std::size_t>(parallel_thread_index())];
+                     const std::span ids = text.windows.window(window);
+                     if (reference.size() == 0)
+                       score.cross_entropy = window_cross_entropy(rank.place, rank.config, output,
+                                                                  states.window(i), ids, scratch);
+                     else
+                       score = compared_window(
+                           rank.place, rank.config, output, states.window(i),
+                           reference.rows_from(i * states.length(), states.length()), ids, scratch);
+                     if (!std::isfinite(score.cross_entropy) || !std::isfinite(score.divergence))
                        throw Error(fmt::format("non-finite logits: {} window {}: output of lm_head",
                                                text.set, window));
-                     sums[static_cast<std::size_t>(window)] = sum;
                    });
                  }));
   std::vector<std::int64_t> counts;
@@ -43,20 +51,36 @@ std::vector<double> window_sums(RankContext& rank, const OutputWeights& output,
     counts.push_back(replica_windows(text.windows.count, rank.sweep.calibration.shards,
                                      rank.topology.replicas, r)
                          .count *
-                     static_cast<std::int64_t>(sizeof(double)));
-  rank.replicas.all_gather_in_place(std::as_writable_bytes(std::span(sums)), counts,
-                                    "cross-entropies");
-  return sums;
+                     static_cast<std::int64_t>(sizeof(WindowScore)));
+  rank.replicas.all_gather_in_place(std::as_writable_bytes(std::span(scores)), counts,
+                                    "scores of the windows");
+  return scores;
 }
 
 std::vector<results::MetricRecord> measure(RankContext& rank, const CellJob& job,
-                                           const OutputWeights& output, CellStates& states) {
+                                           const OutputWeights& output,
+                                           const std::vector<Matrix<float>>& reference,
+                                           CellStates& states) {
   std::vector<results::MetricRecord> metrics;
+  const Matrix<float> none;
   for (std::size_t i = 0; i < job.measure.size(); ++i) {
-    const EvaluationText& text = rank.inputs.evaluation[static_cast<std::size_t>(job.measure[i])];
+    const auto set = static_cast<std::size_t>(job.measure[i]);
+    const EvaluationText& text = rank.inputs.evaluation[set];
+    // Empty too where the unquantized model has failed.
+    const Matrix<float>& fixed = job.compares && set < reference.size() ? reference[set] : none;
+    const bool compares = rank.replicas.all_max(fixed.size() > 0, "whether to compare") != 0;
     results::MetricRecord metric = metric_header(text, rank.inputs.bos);
-    metric.window_sums = window_sums(rank, output, text, states.evaluation[i]);
+    for (const WindowScore& score :
+         score_windows(rank, output, text, states.evaluation[i], fixed)) {
+      metric.window_sums.push_back(score.cross_entropy);
+      if (!compares) continue;
+      metric.window_divergences.push_back(score.divergence);
+      metric.window_agreements.push_back(score.agreements);
+    }
     metric.value = perplexity_of(metric.window_sums, metric.length);
+    if (compares)
+      metric.comparison =
+          comparison_of(metric.window_divergences, metric.window_agreements, metric.length);
     metrics.push_back(std::move(metric));
   }
   return metrics;
@@ -165,12 +189,13 @@ CellSummary summary_of(const results::CellRecord& record) {
 }  // namespace
 
 CellSummary measure_and_record(RankContext& rank, const CellJob& job, const OutputWeights& output,
-                               CellStates& states, const std::vector<std::string>& shared_with) {
+                               const std::vector<Matrix<float>>& reference, CellStates& states,
+                               const std::vector<std::string>& shared_with) {
   std::vector<results::MetricRecord> fresh;
   std::vector<results::TaskRecord> tasks;
   {
     const Stopwatch watch(states.travel.seconds["evaluation"]);
-    fresh = measure(rank, job, output, states);
+    fresh = measure(rank, job, output, reference, states);
     tasks = ask_all(rank, output, states);
   }
   const CellTravel travel = gather_travel(rank, std::move(states.travel));

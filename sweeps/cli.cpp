@@ -49,7 +49,7 @@ struct Options {
   std::string device;
   int plan_ranks = 1;
   std::string path, other_path, format = "md", metric = "acc";
-  bool ranks = false, complete = false;
+  bool ranks = false, complete = false, divergence = false;
   results::ScoresRequest scores;
 };
 
@@ -265,13 +265,16 @@ void add_readers(CLI::App& app, Options& options, Command& chosen) {
                    "of question sets: acc, or acc_norm where a set has it")
       ->check(CLI::IsMember({"acc", "acc_norm"}))
       ->capture_default_str();
+  table->add_flag("--divergence", options.divergence,
+                  "with KL divergence and top-1 agreement with the unquantized model (csv and json "
+                  "always have them)");
   table->footer("Example:\n  bitgrid table runs/demo --format latex > table.tex\n");
   table->callback([&] {
     chosen = on_first_rank([&] {
       const auto metric =
           options.metric == "acc" ? results::TableMetric::acc : results::TableMetric::acc_norm;
       fmt::print("{}", results::table(results::Reader::open(options.path),
-                                      table_format(options.format), metric));
+                                      {table_format(options.format), metric, options.divergence}));
       return 0;
     });
   });

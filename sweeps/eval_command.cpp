@@ -62,8 +62,7 @@ int run_eval(dist::Comm& world, const EvalCommand& command) {
   }
   const int code = run_sweep(world, sweep);
   if (world.rank() == 0 && (code == 0 || code == 1))
-    fmt::print("{}", results::table(results::Reader::open(output_of(command)),
-                                    results::TableFormat::markdown));
+    fmt::print("{}", results::table(results::Reader::open(output_of(command)), {}));
   return code;
 }
 

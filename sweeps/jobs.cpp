@@ -3,21 +3,45 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "core/methods/recipe_needs.hpp"
 
 namespace bitgrid {
 namespace {
 
-bool measured(const results::CellRecord& record, const results::MetricRecord& wanted) {
-  return std::any_of(
-      record.metrics.begin(), record.metrics.end(),
-      [&](const results::MetricRecord& have) { return have.same_measurement(wanted); });
+bool measured(const results::CellRecord& record, const results::MetricRecord& wanted,
+              bool compared) {
+  return std::any_of(record.metrics.begin(), record.metrics.end(),
+                     [&](const results::MetricRecord& have) {
+                       return have.same_measurement(wanted) && (have.compared() || !compared);
+                     });
 }
 
 bool asked(const results::CellRecord& record, const results::TaskRecord& wanted) {
   return std::any_of(record.tasks.begin(), record.tasks.end(),
                      [&](const auto& have) { return have.fingerprint == wanted.fingerprint; });
+}
+
+// The job of the cell that the others are compared with to the front, made where there is none.
+void put_compared_first(std::int64_t cell, std::vector<CellJob>& jobs) {
+  std::set<std::int64_t> sets;
+  for (const CellJob& job : jobs)
+    if (job.compares) sets.insert(job.measure.begin(), job.measure.end());
+  if (sets.empty()) return;
+  const auto found =
+      std::find_if(jobs.begin(), jobs.end(), [&](const CellJob& job) { return job.cell == cell; });
+  CellJob first;
+  first.cell = cell;
+  first.replays = found == jobs.end();
+  if (found != jobs.end()) {
+    first = std::move(*found);
+    jobs.erase(found);
+  }
+  sets.insert(first.measure.begin(), first.measure.end());
+  first.measure.assign(sets.begin(), sets.end());
+  first.keeps = true;
+  jobs.insert(jobs.begin(), std::move(first));
 }
 
 }  // namespace
@@ -34,6 +58,7 @@ std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
                                const results::Store& store, const std::string& model_fingerprint,
                                std::int64_t layer_count) {
   std::vector<CellJob> jobs;
+  const std::optional<std::int64_t> fixed = compared_cell(sweep);
   for (const std::int64_t cell : sweep.chosen) {
     const Recipe& recipe = sweep.cells[static_cast<std::size_t>(cell)];
     const results::CellHeader header = cell_header(sweep, recipe, inputs, model_fingerprint);
@@ -41,8 +66,10 @@ std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
     const bool finished = record && record->status == results::CellStatus::finished;
     CellJob job;
     job.cell = cell;
+    job.compares = fixed && cell != *fixed;
     for (std::size_t set = 0; set < inputs.evaluation.size(); ++set)
-      if (!finished || !measured(*record, metric_header(inputs.evaluation[set], inputs.bos)))
+      if (!finished ||
+          !measured(*record, metric_header(inputs.evaluation[set], inputs.bos), job.compares))
         job.measure.push_back(static_cast<std::int64_t>(set));
     for (std::size_t task = 0; task < inputs.tasks.size(); ++task)
       if (!finished || !asked(*record, inputs.tasks[task].header))
@@ -58,6 +85,7 @@ std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
     job.calibrate = job.layers_missing() > 0 && recipe_needs(recipe).any();
     jobs.push_back(std::move(job));
   }
+  if (fixed) put_compared_first(*fixed, jobs);
   return jobs;
 }
 
@@ -82,7 +110,8 @@ void broadcast_jobs(const dist::Comm& world, std::vector<CellJob>& jobs) {
   if (world.size() == 1) return;
   nlohmann::json text = nlohmann::json::array();
   for (const CellJob& job : jobs)
-    text.push_back({job.cell, job.stored, job.measure, job.calibrate, job.tasks});
+    text.push_back({job.cell, job.stored, job.measure, job.calibrate, job.tasks, job.compares,
+                    job.keeps, job.replays});
   text = nlohmann::json::parse(world.broadcast_text(text.dump(), 0, "cells to do"));
   jobs.clear();
   for (const nlohmann::json& item : text) {
@@ -92,6 +121,9 @@ void broadcast_jobs(const dist::Comm& world, std::vector<CellJob>& jobs) {
     job.measure = item[2].get<std::vector<std::int64_t>>();
     job.calibrate = item[3];
     job.tasks = item[4].get<std::vector<std::int64_t>>();
+    job.compares = item[5];
+    job.keeps = item[6];
+    job.replays = item[7];
     jobs.push_back(std::move(job));
   }
 }

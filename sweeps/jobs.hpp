@@ -20,6 +20,9 @@ struct CellJob {
   std::string
       failure;  // why there is nothing to do after all, found before its layers were reached
   bool calibrate = false;  // some layer is to be quantized and the recipe needs statistics
+  bool compares = false;   // what is measured is compared with the unquantized model's states
+  bool keeps = false;      // the unquantized model, whose last hidden states stay for that
+  bool replays = false;    // for nothing else: it is measured already, or was not chosen
   bool evaluates() const { return !measure.empty() || !tasks.empty(); }
   std::int64_t layers_missing() const;
   // The calibration windows walk the layers up to the last one that is to be quantized.
@@ -28,6 +31,7 @@ struct CellJob {
 
 // Chosen cells that need work, in the sweep's order. A failed cell is tried again; a finished one
 // is left alone unless an evaluation set is new or its tensors were dropped and are wanted again.
+// Where cells are to be compared with the unquantized one, that comes first, walking their sets.
 std::vector<CellJob> list_jobs(const Sweep& sweep, const Inputs& inputs,
                                const results::Store& store, const std::string& model_fingerprint,
                                std::int64_t layer_count);

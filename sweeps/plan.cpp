@@ -114,9 +114,10 @@ RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWo
     };
     std::int64_t hidden = calibrates ? windows(c.windows) * calibration.window_hidden : 0;
     if (tunes) hidden *= kTuningStates;
+    // The unquantized model's last states are kept for comparing.
+    const std::int64_t walks = choice.shared_cells + (compared_cell(sweep) ? 1 : 0);
     for (const auto& set : evaluation.texts)
-      hidden += choice.shared_cells * windows(set.windows) *
-                memory_bytes(config, set.length).window_hidden;
+      hidden += walks * windows(set.windows) * memory_bytes(config, set.length).window_hidden;
     // Packs are dealt by their cost: nobody has more than a share and the largest one.
     for (const auto& task : evaluation.tasks)
       hidden += choice.shared_cells * 4 * config.hidden_size *
@@ -139,15 +140,16 @@ RankMemory memory_of(const Sweep& sweep, const LlamaConfig& config, const PlanWo
   }
   std::int64_t scratch = calibrates ? calibration.window_scratch : 0;
   if (tunes) scratch = std::max(scratch, layer_trace_bytes(config, c.length));
-  const auto logits = [&](std::int64_t rows) {
-    return 4 * std::min(kLogitTokens, rows) * (config.vocab_size + config.hidden_size);
+  const auto logits = [&](std::int64_t rows, std::int64_t models) {
+    return 4 * std::min(kLogitTokens, rows) * (models * config.vocab_size + config.hidden_size);
   };
+  const std::int64_t models = compared_cell(sweep) ? 2 : 1;
   for (const auto& set : evaluation.texts)
-    scratch =
-        std::max({scratch, memory_bytes(config, set.length).window_scratch, logits(set.length)});
+    scratch = std::max(
+        {scratch, memory_bytes(config, set.length).window_scratch, logits(set.length, models)});
   for (const auto& task : evaluation.tasks)
     scratch = std::max(
-        {scratch, memory_bytes(config, task.pack_tokens).window_scratch, logits(task.rows)});
+        {scratch, memory_bytes(config, task.pack_tokens).window_scratch, logits(task.rows, 1)});
   memory.scratch = world.threads * scratch;
   if (!evaluation.empty()) memory.head = calibration.head;
   return memory;
@@ -198,8 +200,9 @@ class Sharing {
   std::set<std::string> factors_;
 };
 
+//   compares: with the unquantized model, whose logits are made beside the cell's own
 CellPlan plan_cell(const Recipe& recipe, const Plan& plan, const Workload& calibration,
-                   Sharing& sharing) {
+                   bool compares, Sharing& sharing) {
   const LlamaConfig& config = plan.config;
   CellPlan cell;
   cell.name = recipe_name(recipe);
@@ -210,7 +213,7 @@ CellPlan plan_cell(const Recipe& recipe, const Plan& plan, const Workload& calib
   cell.flops = times(layer_flops_of(layer, evaluation), real(config.layer_count));
   double head = 0;
   for (const auto& set : plan.evaluation.texts)
-    head += head_flops(config, {set.windows, set.length});
+    head += (compares ? 2 : 1) * head_flops(config, {set.windows, set.length});
   for (const auto& task : plan.evaluation.tasks) head += head_flops(config, {1, task.rows});
   cell.flops.evaluation += head;
 
@@ -289,8 +292,10 @@ Plan make_plan(const Sweep& sweep, const LlamaConfig& config, const PlanWorld& w
   plan.warnings = budget_warnings(sweep, config);
   const Workload calibration{sweep.calibration.windows, sweep.calibration.length};
   Sharing sharing(plan.memory.shared_cells);
-  for (const auto& recipe : sweep.cells) {
-    plan.cells.push_back(plan_cell(recipe, plan, calibration, sharing));
+  const std::optional<std::int64_t> fixed = compared_cell(sweep);
+  for (std::size_t i = 0; i < sweep.cells.size(); ++i) {
+    const bool compares = fixed && static_cast<std::int64_t>(i) != *fixed;
+    plan.cells.push_back(plan_cell(sweep.cells[i], plan, calibration, compares, sharing));
     CellPlan& cell = plan.cells.back();
     if (!sweep.run.keep_tensors) cell.output_bytes = 0;
     plan.flops += cell.flops;

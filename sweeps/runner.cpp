@@ -228,6 +228,8 @@ results::RunRecord run_record(const Preparation& p, int threads, const std::stri
     run.cell_names.push_back(header.name);
     run.cell_keys.push_back(header.key);
   }
+  if (const auto fixed = compared_cell(p.sweep))
+    run.compared_with = {run.cell_keys[static_cast<std::size_t>(*fixed)]};
   run.started_s = wall_clock_s();
   return run;
 }

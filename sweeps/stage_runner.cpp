@@ -118,7 +118,8 @@ void StageRunner::end_cell(const CellGroup& group, std::int64_t job_index, CellS
   }
   if (states.travel.outcome != Outcome::failed) return;
   try {
-    record_failure(rank_, jobs_[static_cast<std::size_t>(job_index)], states);
+    if (!jobs_[static_cast<std::size_t>(job_index)].replays)
+      record_failure(rank_, jobs_[static_cast<std::size_t>(job_index)], states);
     progress_.cell_done(job_index, 0, "failed: " + states.travel.failure);
   } catch (const AgreedFailure& agreed) {
     // A failure that cannot be recorded must not get lost.
@@ -133,8 +134,18 @@ void StageRunner::measure_cell(const CellGroup& group, std::int64_t job_index, C
   for (const std::int64_t other : group.jobs)
     if (other != job_index)
       shared_with.push_back(recipe_name(recipe_of(rank_, jobs_[static_cast<std::size_t>(other)])));
-  const CellSummary summary = measure_and_record(rank_, job, output_, states, shared_with);
-  progress_.cell_done(job_index, summary.seconds, summary.text);
+  if (job.replays) {
+    progress_.cell_done(job_index, wall_clock_s() - states.travel.started_s,
+                        "walked again, for comparison");
+  } else {
+    const CellSummary summary =
+        measure_and_record(rank_, job, output_, reference_, states, shared_with);
+    progress_.cell_done(job_index, summary.seconds, summary.text);
+  }
+  if (!job.keeps) return;
+  reference_.resize(rank_.inputs.evaluation.size());
+  for (std::size_t i = 0; i < job.measure.size(); ++i)
+    reference_[static_cast<std::size_t>(job.measure[i])] = std::move(states.evaluation[i].x);
 }
 
 void StageRunner::pass_layers(const CellGroup& group, GroupStates& states) {

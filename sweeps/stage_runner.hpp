@@ -74,6 +74,9 @@ class StageRunner {
   HandOver hand_over_;
   StageVerdict verdict_;
   OutputWeights output_;  // last stage: read once, kept from cell to cell
+  // Last stage: the unquantized model's output of the last layer on its own windows, by evaluation
+  // set; empty where nobody asks for it.
+  std::vector<Matrix<float>> reference_;
 };
 
 }  // namespace bitgrid

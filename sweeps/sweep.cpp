@@ -92,6 +92,7 @@ void read_tasks(const SectionReader& section, const SweepSource& source,
   std::vector<std::string> profiles;
   for (const EvaluationProfile& profile : evaluation_profiles()) profiles.push_back(profile.name);
   e.profile = section.word("profile", e.profile, profiles);
+  e.divergence = section.flag("divergence", e.divergence);
   e.mmlu_shots = section.integer("mmlu_shots", e.mmlu_shots, {0, 5});
   e.limit = section.integer("limit", e.limit, {0, 1 << 30});
 }
@@ -214,12 +215,12 @@ Sweep parse_sweep(const std::string& text, const std::string& file,
                                         top.table("calibration"),
                                         {"data", "windows", "length", "seed", "shards"}},
                                        folder);
-  sweep.evaluation =
-      read_evaluation({source,
-                       "evaluation",
-                       top.table("evaluation"),
-                       {"perplexity", "length", "bos", "tasks", "profile", "mmlu_shots", "limit"}},
-                      source, folder);
+  sweep.evaluation = read_evaluation(
+      {source,
+       "evaluation",
+       top.table("evaluation"),
+       {"perplexity", "length", "bos", "divergence", "tasks", "profile", "mmlu_shots", "limit"}},
+      source, folder);
   sweep.run = read_run(
       {source,
        "run",
@@ -228,6 +229,14 @@ Sweep parse_sweep(const std::string& text, const std::string& file,
   sweep.cells = expand_grids(source, top.find("grid"), sweep.cell_lines.lines);
   sweep.chosen = choose_cells(sweep.cells, overrides.cells);
   return sweep;
+}
+
+std::optional<std::int64_t> compared_cell(const Sweep& sweep) {
+  if (!sweep.evaluation.divergence || sweep.evaluation.perplexity.empty() || sweep.cells.size() < 2)
+    return std::nullopt;
+  for (std::size_t i = 0; i < sweep.cells.size(); ++i)
+    if (!sweep.cells[i].quantizes()) return static_cast<std::int64_t>(i);
+  return std::nullopt;
 }
 
 Sweep only_chosen(Sweep sweep) {

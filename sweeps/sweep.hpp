@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,9 @@ struct Sweep {
     std::vector<std::string> perplexity;
     std::int64_t length = 2048;
     std::string bos = "auto";  // auto, always, never; of perplexity
+    // KL divergence and top-1 agreement with the unquantized model on the perplexity windows, where
+    // it is one of the cells.
+    bool divergence = true;
     // Question sets: names of built-in ones, or absolute paths of .toml files. Their rows are under
     // data_dir/tasks.
     std::vector<std::string> tasks;
@@ -77,6 +81,10 @@ struct SweepOverrides {
 Sweep read_sweep(const std::string& file, const SweepOverrides& overrides);
 Sweep parse_sweep(const std::string& text, const std::string& file,
                   const SweepOverrides& overrides);
+
+// The unquantized cell that the others are compared with on the perplexity windows; nothing where
+// none is listed, or nothing is to be compared.
+std::optional<std::int64_t> compared_cell(const Sweep& sweep);
 
 // The sweep without the cells that --cells leaves out.
 Sweep only_chosen(Sweep sweep);

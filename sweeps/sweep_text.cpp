@@ -100,9 +100,10 @@ std::string sweep_text(const Sweep& sweep) {
       fmt::format("\n[calibration]\ndata = {}\nwindows = {}\nlength = {}\nseed = {}\nshards = {}\n",
                   toml_quote(c.data), c.windows, c.length, c.seed, c.shards);
   out += fmt::format(
-      "\n[evaluation]\nperplexity = {}\nlength = {}\nbos = {}\ntasks = {}\nprofile = {}\n"
+      "\n[evaluation]\nperplexity = {}\nlength = {}\nbos = {}\ndivergence = {}\ntasks = "
+      "{}\nprofile = {}\n"
       "mmlu_shots = {}\nlimit = {}\n",
-      toml_array(e.perplexity), e.length, toml_quote(e.bos), toml_array(e.tasks),
+      toml_array(e.perplexity), e.length, toml_quote(e.bos), e.divergence, toml_array(e.tasks),
       toml_quote(e.profile), e.mmlu_shots, e.limit);
   out += fmt::format(
       "\n[run]\nstages = {}\nreplicas = {}\nthreads = {}\ndevice = {}\nmemory = {}\ndeadline = "

@@ -298,6 +298,34 @@ TEST(SoftmaxDivergence, IsThatOfTheDefinition) {
   }
 }
 
+TEST(SoftmaxDivergence, WithoutAChangeIsThatOfTheBase) {
+  const Matrix<float> base = Random(1).normals(5, 1030, 2), f = Random(3).normals(5, 1030, 2);
+  Matrix<float> none(5, 1030);
+  none.fill(0);
+  std::vector<double> sums(5), kl(5), without(5);
+  log_sum_exp(cpu_place(1), f.view(), sums);
+  for (const Divergence d : {Divergence::changed_from_fixed, Divergence::fixed_from_changed}) {
+    softmax_divergence(cpu_place(2), d, base.view(), none.view(), f.view(), sums, kl);
+    softmax_divergence(cpu_place(2), d, base.view(), {}, f.view(), sums, without);
+    EXPECT_EQ(kl, without);
+  }
+}
+
+TEST(LargestColumns, AreTheFirstOfEqualOnes) {
+  for (const std::int64_t n : {1L, 3L, 129L, 1030L}) {
+    Matrix<float> x = Random(4).normals(7, n, 1);
+    std::vector<std::int32_t> expected(7, 0), columns(7, -1);
+    for (std::int64_t r = 0; r < 7; ++r) {
+      expected[static_cast<std::size_t>(r)] = static_cast<std::int32_t>(r * n / 7);
+      for (std::int64_t j = r * n / 7; j < n; j += 3) x(r, j) = 9;
+    }
+    largest_columns(cpu_place(2), x.view(), columns);
+    EXPECT_EQ(columns, expected) << n;
+  }
+  std::vector<std::int32_t> few(6);
+  EXPECT_THROW(largest_columns(cpu_place(1), Matrix<float>(7, 2).view(), few), Error);
+}
+
 TEST(SoftmaxDivergence, OfAnOutputFromItselfIsZero) {
   Matrix<float> f = Random(3).normals(9, 301, 30), none(9, 301);
   none.fill(0);

@@ -270,6 +270,16 @@ TEST_F(Check, ContradictionsAreFound) {
               HasSubstr("window sums"));
   EXPECT_THAT(faults_with([](auto&, auto& c) { c.metrics[2].value.perplexity *= 1.0001; }),
               HasSubstr("ptb: perplexity"));
+  EXPECT_THAT(faults_with([](auto&, auto& c) { c.metrics[1].window_divergences.pop_back(); }),
+              HasSubstr("c4: 3 windows, but 2 divergences and 3 agreements"));
+  EXPECT_THAT(faults_with([](auto&, auto& c) { c.metrics[1].window_divergences[1] = -1e-9; }),
+              HasSubstr("c4: window 1: divergence -1e-09 and 255 agreements of 255"));
+  EXPECT_THAT(faults_with([](auto&, auto& c) { c.metrics[1].window_agreements[0] = 256; }),
+              HasSubstr("c4: window 0: divergence 12.75 and 256 agreements of 255"));
+  EXPECT_THAT(faults_with([](auto&, auto& c) { c.metrics[1].window_agreements[0] = 200; }),
+              HasSubstr("its windows make"));
+  EXPECT_THAT(faults_with([](auto&, auto& c) { c.metrics[1].comparison.divergence *= 1.001; }),
+              HasSubstr("its windows make"));
   EXPECT_THAT(faults_with([](auto&, auto& c) { c.status = CellStatus::failed; }),
               HasSubstr("does not say why"));
   EXPECT_THAT(faults_with([](auto& l, auto&) {

@@ -63,7 +63,10 @@ void expect_same(const MetricRecord& a, const MetricRecord& b) {
   using M = MetricRecord;
   using P = Perplexity;
   expect_fields(a, b, &M::set, &M::protocol, &M::length, &M::text_fingerprint, &M::ids_fingerprint,
-                &M::bos, &M::window_sums);
+                &M::bos, &M::window_sums, &M::window_divergences, &M::window_agreements);
+  using C = Comparison;
+  expect_fields(a.comparison, b.comparison, &C::divergence, &C::divergence_error, &C::agreement,
+                &C::agreement_error);
   expect_fields(a.value, b.value, &P::perplexity, &P::cross_entropy, &P::cross_entropy_error,
                 &P::perplexity_error, &P::windows, &P::tokens);
 }
@@ -355,6 +358,10 @@ CellRecord sample_cell(const CellHeader& header, const std::vector<LayerRecord>&
   if (weights > 0) cell.bits_per_weight = bits / weights;
   cell.metrics = {sample_metric("wikitext2", 1.75), sample_metric("c4", 2.25),
                   sample_metric("ptb", 2.0)};
+  cell.metrics[1].window_divergences = {12.75, 0, 3.5};
+  cell.metrics[1].window_agreements = {201, 255, 0};
+  cell.metrics[1].comparison =
+      comparison_of(cell.metrics[1].window_divergences, cell.metrics[1].window_agreements, 256);
   const auto seed = static_cast<unsigned>(100 * header.recipe.bits);
   cell.tasks = {sample_task("piqa", seed), sample_task("mmlu", seed + 1)};
   cell.seconds = {{"forward", 12.5}, {"solve", 3.25}, {"evaluation", 0.0001}};

@@ -28,7 +28,33 @@ MetricRecord measured(const std::string& set, double perplexity) {
 class Tables : public testing::Test {
  protected:
   std::string run() const { return directory_.path("run"); }
-  std::string table_of(TableFormat format) const { return table(Reader::open(run()), format); }
+  std::string table_of(TableFormat format, bool divergences = false) const {
+    return table(Reader::open(run()), {format, TableMetric::acc, divergences});
+  }
+  // Two cells on one set, one of them compared.
+  void write_compared() {
+    const CellHeader base = sample_header("fp16", "fp16", 16, -1),
+                     two = sample_header("rtn-w2-g32", "rtn", 2, 32);
+    Store store = Store::create(run(), kModel);
+    RunRecord run = sample_run({base, two});
+    run.sets = {"c4"};
+    run.set_fingerprints.clear();
+    run.tasks.clear();
+    run.task_fingerprints.clear();
+    run.compared_with = {base.key};
+    store.write_run(run);
+    CellRecord cell = sample_cell(base, {});
+    cell.tasks.clear();
+    cell.metrics = {measured("c4", 8)};
+    store.write_cell(cell);
+    cell.header = two;
+    cell.bits_per_weight = 2.5;
+    cell.metrics = {measured("c4", 9.5)};
+    cell.metrics[0].window_divergences = {25.5, 51, 76.5};  // 0.1, 0.2, 0.3 nats per token
+    cell.metrics[0].window_agreements = {204, 204, 204};
+    cell.metrics[0].comparison = {0.2, 0.0625, 0.8, 0};
+    store.write_cell(cell);
+  }
   // Cells listed from few bits to many, so that a table has to sort them.
   void write_some() {
     const CellHeader pc = sample_header("gptq-w3-pc", "gptq", 3, -1),
@@ -112,6 +138,29 @@ gptq-w3-pc,3,GPTQ,,-1,finished,3.045,1808.25,28.25390625,4.484375,0.070068359375
 rtn-w2-g32,2,RTN,,32,finished,2.5625,518.015625,8.093994140625,1544174.5,24127.7265625
 gptq-w2-g32-damp=1e-05-order=none,2,GPTQ,"damp=1e-05, order=none",32,unfinished,,,,,
 )");
+}
+
+TEST_F(Tables, DivergencesFromTheUnquantizedModel) {
+  write_compared();
+  EXPECT_EQ(table_of(TableFormat::markdown, true),
+            R"(| #Bits | Method | Group | Bits/weight |   c4 |  c4 KL | c4 top-1 |
+|------:|--------|------:|------------:|-----:|-------:|---------:|
+|    16 | FP16   |     – |       16.00 | 8.00 |      – |        – |
+|     2 | RTN    |    32 |        2.50 | 9.50 | 0.2000 |    80.00 |
+)");
+  EXPECT_THAT(table_of(TableFormat::markdown), testing::Not(HasSubstr("KL")));
+  EXPECT_EQ(table_of(TableFormat::csv),
+            "cell,bits,method,options,group,status,bits_per_weight,c4,c4 standard error,c4 "
+            "divergence,c4 divergence standard error,c4 agreement,c4 agreement standard error\n"
+            "fp16,16,FP16,,-1,finished,16,8,0.125,,,,\n"
+            "rtn-w2-g32,2,RTN,,32,finished,2.5,9.5,0.1484375,0.2,0.0625,0.8,0\n");
+  const auto json = nlohmann::json::parse(table_of(TableFormat::json));
+  EXPECT_TRUE(json["cells"][0]["metrics"][0]["against_baseline"].is_null());
+  EXPECT_EQ(json["cells"][1]["metrics"][0]["against_baseline"]["divergence"], 0.2);
+  EXPECT_EQ(json["cells"][1]["metrics"][0]["against_baseline"]["agreement"], 0.8);
+  EXPECT_THAT(show(Reader::open(run()), false),
+              HasSubstr("cell         c4 KL  c4 top-1\nrtn-w2-g32  0.2000     80.00\n"));
+  EXPECT_THAT(check(run(), true), testing::Each(testing::Not(HasSubstr("compared"))));
 }
 
 TEST_F(Tables, Json) {

@@ -19,7 +19,7 @@ class TaskTables : public testing::Test {
  protected:
   std::string run() const { return directory_.path("run"); }
   std::string table_of(TableFormat format, TableMetric metric = TableMetric::acc) const {
-    return table(Reader::open(run()), format, metric);
+    return table(Reader::open(run()), {format, metric});
   }
   // The baseline, a cell that also has an older piqa, one that failed, one that lacks boolq, and
   // one that has not begun.

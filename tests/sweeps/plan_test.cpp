@@ -296,9 +296,9 @@ TEST(PlanCosts, AwqTriesModulesAndLinears) {
   const double qkv = 2 * tokens * k * (k + 2 * kv) + Costs::attention, o = 2 * tokens * k * k;
   const double gate_up = 2 * tokens * 2 * k * f, down = 2 * tokens * k * f;
   EXPECT_NEAR(awq.searches / (20 * (qkv + o + gate_up + down) + qkv + 3 * gate_up), 1, 1e-12);
-  // down by its Gram matrix, 20 points on an eighth of the rows and 4 on all; o's heads share
-  // channels.
-  const double trials = 20.0 / 8 + 4;
+  // down by its Gram matrix, 20 points on a sixteenth of the rows and 2 on all; o's heads
+  // share channels.
+  const double trials = 20.0 / 16 + 2;
   const double clips = 20.0 * 128 * Costs::weights;
   EXPECT_NEAR((awq.solve - awq.elementwise) / (trials * k * f * f + clips), 1, 1e-12);
   const double tried = 20 * (Costs::weights - k * k - k * f) + trials * k * f;
@@ -527,6 +527,24 @@ TEST(PlanMemory, WithoutCalibrationOrEvaluation) {
   const RankMemory gptq = make_plan(sweep_of(kGptq), llama_8b(), {}, {}, {}).memory;
   EXPECT_EQ(gptq.hidden, 128 * 32 * kMiB);
   EXPECT_EQ(gptq.head, 0);
+}
+
+// Beside the cell's own logits those of the unquantized model are made, from its states, which are
+// kept: one more set of windows, and one more tile of logits per thread.
+TEST(Plan, ComparingCostsAHeadAndTheBaselinesStates) {
+  const EvaluationSizes sets{{{"wikitext2", 141, 2048}}, {}};
+  const LlamaConfig config = llama_8b();
+  Sweep sweep = sweep_of(std::string(kFp16) + kRtn);
+  sweep.evaluation.perplexity = {"wikitext2"};
+  const Plan with = make_plan(sweep, config, {1, 1, 3}, sets, {});
+  sweep.evaluation.divergence = false;
+  const Plan without = make_plan(sweep, config, {1, 1, 3}, sets, {});
+  EXPECT_EQ(with.cells[0].flops, without.cells[0].flops);
+  const double head = 2 * 141 * 2048.0 * 4096 * static_cast<double>(config.vocab_size);
+  EXPECT_DOUBLE_EQ(with.cells[1].flops.evaluation - without.cells[1].flops.evaluation, head);
+  EXPECT_GT(with.cells[1].seconds, without.cells[1].seconds);
+  EXPECT_EQ(with.memory.hidden - without.memory.hidden, 141 * 32 * kMiB);
+  EXPECT_EQ(with.memory.scratch - without.memory.scratch, 0);  // a window's is more than two tiles
 }
 
 // One question set: what requests share is computed and kept once, and only scored rows meet the

@@ -46,8 +46,8 @@ TEST(SweepErrors, UnknownKeysAndTables) {
       {"[evaluation]\nbso = \"auto\"" GRID,
        "f.toml:4: unknown key 'bso' in [evaluation]; did you mean 'bos'?"},
       {"[evaluation.more]\nx = 1" GRID,
-       "f.toml:3: unknown table 'more' in [evaluation]; known: bos, length, limit, "
-       "mmlu_shots, perplexity, profile, tasks"},
+       "f.toml:3: unknown table 'more' in [evaluation]; known: bos, divergence, length, "
+       "limit, mmlu_shots, perplexity, profile, tasks"},
       {"\"a\\nb\" = 1" GRID,
        "f.toml:3: unknown key 'a?b'; known: calibration, data, evaluation, grid, model, name, "
        "output, run"},

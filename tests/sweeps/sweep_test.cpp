@@ -64,6 +64,7 @@ shards = 5
 perplexity = ["c4-new", "b.txt", "ptb"]
 length = 33
 bos = "never"
+divergence = false
 tasks = ["piqa", "own/quiz.toml"]
 profile = "study"
 mmlu_shots = 2
@@ -90,6 +91,7 @@ keep = "metrics"
   EXPECT_EQ(s.evaluation, (Sweep::Evaluation{{"c4-new", "/sweeps/a/b.txt", "ptb"},
                                              33,
                                              "never",
+                                             false,
                                              {"piqa", "/sweeps/a/own/quiz.toml"},
                                              "study",
                                              2,
@@ -255,6 +257,7 @@ shards = 16
 perplexity = []
 length = 2048
 bos = "auto"
+divergence = true
 tasks = []
 profile = "lmeh-0.4"
 mmlu_shots = 5

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -78,6 +79,72 @@ TEST(PerplexityTest, CrossEntropyMatchesPlainLoops) {
     EXPECT_EQ(one, window_cross_entropy(cpu_place(2), config, output, x.view(), ids, scratch))
         << "threads";
   }
+}
+
+// p from the reference's hidden states: the direction matters, and the last row plays no part.
+TEST(PerplexityTest, ComparedWindowMatchesPlainLoops) {
+  for (const std::int64_t tokens : {1, 2, 3, 258, 600}) {
+    const std::int64_t vocab = 130;
+    const LlamaConfig config = head_config(12, vocab);
+    const OutputWeights output{oracle::random_matrix(1, 12, 3),
+                               oracle::random_matrix(vocab, 12, 4, 0.5)};
+    const Matrix<float> x = oracle::random_matrix(tokens, 12, 5);
+    Matrix<float> reference = oracle::random_matrix(tokens, 12, 6, 0.3);
+    for (std::int64_t i = 0; i < x.size(); ++i) reference.data()[i] += x.data()[i];
+    const auto ids = some_ids(tokens, vocab);
+    const auto logits = [&](const Matrix<float>& states) {
+      return oracle::linear(oracle::rms_norm(oracle::widen(states.view()),
+                                             oracle::widen(output.norm.view())[0], 1e-5),
+                            oracle::widen(output.head.view()));
+    };
+    const oracle::Rows p = logits(reference), q = logits(x);
+    double divergence = 0;
+    std::int64_t agreements = 0;
+    for (std::size_t t = 0; t + 1 < ids.size(); ++t) {
+      double zp = 0, zq = 0;
+      for (std::size_t v = 0; v < p[t].size(); ++v) {
+        zp += std::exp(p[t][v]);
+        zq += std::exp(q[t][v]);
+      }
+      for (std::size_t v = 0; v < p[t].size(); ++v)
+        divergence += std::exp(p[t][v]) / zp * (p[t][v] - std::log(zp) - q[t][v] + std::log(zq));
+      agreements += std::max_element(p[t].begin(), p[t].end()) - p[t].begin() ==
+                    std::max_element(q[t].begin(), q[t].end()) - q[t].begin();
+    }
+    CrossEntropyScratch scratch;
+    const WindowScore score =
+        compared_window(cpu_place(2), config, output, x.view(), reference.view(), ids, scratch);
+    EXPECT_NEAR(score.divergence, divergence, (1 + divergence) * oracle::fp32_tolerance(12, 8));
+    EXPECT_EQ(score.agreements, agreements) << tokens;
+    EXPECT_EQ(score.cross_entropy,
+              window_cross_entropy(cpu_place(1), config, output, x.view(), ids, scratch));
+    const WindowScore same =
+        compared_window(cpu_place(1), config, output, x.view(), x.view(), ids, scratch);
+    EXPECT_EQ(same.divergence, 0);
+    EXPECT_EQ(same.agreements, tokens - 1);
+  }
+}
+
+TEST(PerplexityTest, ComparesWindowsOfOneSize) {
+  const LlamaConfig config = head_config(4, 10);
+  const OutputWeights output{oracle::random_matrix(1, 4, 6), oracle::random_matrix(10, 4, 7)};
+  const Matrix<float> x = oracle::random_matrix(3, 4, 8);
+  CrossEntropyScratch scratch;
+  EXPECT_THROW(compared_window(cpu_place(1), config, output, x.view(), x.rows_from(0, 2),
+                               some_ids(3, 10), scratch),
+               Error);
+}
+
+TEST(PerplexityTest, AveragesComparisons) {
+  // Windows of 5 tokens: 4 predictions each.
+  const Comparison c =
+      comparison_of(std::vector<double>{4, 8, 24}, std::vector<std::int64_t>{4, 2, 3}, 5);
+  EXPECT_DOUBLE_EQ(c.divergence, 3);                         // of 1, 2, 6
+  EXPECT_DOUBLE_EQ(c.divergence_error, std::sqrt(7.0 / 3));  // √(14/2/3)
+  EXPECT_DOUBLE_EQ(c.agreement, 0.75);                       // of 1, ½, ¾
+  EXPECT_DOUBLE_EQ(c.agreement_error, std::sqrt(0.125 / 2 / 3));
+  EXPECT_TRUE(std::isnan(
+      comparison_of(std::vector<double>{4}, std::vector<std::int64_t>{4}, 5).divergence_error));
 }
 
 TEST(PerplexityTest, AHiddenStateThatIsNotFiniteShows) {
