@@ -53,6 +53,10 @@ struct Writer {
   void optional_column(const char* key, const std::vector<std::string>& values) {
     column(key, values);
   }
+  template <class T>
+  void optional(const char* key, const T& value) {
+    (*this)(key, value);
+  }
   void seconds(const Seconds& seconds) {
     Node& terms = node.groups["seconds"];
     for (const auto& [term, s] : seconds) terms.attributes[term] = s;
@@ -90,6 +94,10 @@ struct Loader {
   // One that files of older versions do not have.
   void optional_column(const char* key, std::vector<std::string>& values) {
     if (node.datasets.contains(key)) column(key, values);
+  }
+  template <class T>
+  void optional(const char* key, T& value) {
+    if (node.attributes.contains(key)) (*this)(key, value);
   }
   void seconds(Seconds& seconds) {
     for (const auto& [term, value] : group("seconds").attributes) {

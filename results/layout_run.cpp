@@ -15,6 +15,7 @@ void counters_fields(Io& io, Counters& c) {
   io("host", c.host);
   io("weight_bytes_read", c.weight_bytes_read);
   io("peak_memory_bytes", c.peak_memory_bytes);
+  io.optional("requests_scored", c.requests_scored);
   io.column("layers_read", c.layers_read);
   io.column("calibration_windows", c.calibration_windows);
   io.column("evaluation_windows", c.evaluation_windows);

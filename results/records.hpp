@@ -134,7 +134,8 @@ struct RankCounters {
   std::vector<std::int64_t> rows_solved;          // by layer
   std::vector<std::int64_t> layers_quantized;     // by layer: counted by the rank that stores it
   std::vector<std::int64_t>
-      layers_replayed;  // by layer: taken from the store instead of being quantized
+      layers_replayed;               // by layer: taken from the store instead of being quantized
+  std::int64_t requests_scored = 0;  // of question sets
   std::int64_t peak_memory_bytes = 0;
   Seconds seconds;
 };

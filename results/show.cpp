@@ -123,6 +123,13 @@ std::string progress(const Rows& table) {
   };
   std::string out =
       fmt::format("{} of {} cells finished", count(Row::State::finished), table.rows.size());
+  const auto unasked = std::count_if(table.rows.begin(), table.rows.end(), [&](const Row& row) {
+    if (row.state != Row::State::finished) return false;
+    for (std::size_t task = 0; task < table.run.tasks.size(); ++task)
+      if (find_task(*row.record, table.run, task) == nullptr) return true;
+    return false;
+  });
+  if (unasked > 0) out += fmt::format(" ({} with question sets still to ask)", unasked);
   if (const auto n = count(Row::State::failed)) out += fmt::format(", {} failed", n);
   if (const auto n = count(Row::State::unreadable)) out += fmt::format(", {} unreadable", n);
   return out + "\n";
@@ -237,6 +244,7 @@ RankCounters total_of(const std::vector<RankCounters>& counters) {
     total.rows_solved.push_back(sum(c.rows_solved));
     total.layers_quantized.push_back(sum(c.layers_quantized));
     total.layers_replayed.push_back(sum(c.layers_replayed));
+    total.requests_scored += c.requests_scored;
     total.peak_memory_bytes = std::max(total.peak_memory_bytes, c.peak_memory_bytes);
     for (const auto& [term, s] : c.seconds) total.seconds[term] += s;
   }
@@ -259,16 +267,19 @@ std::string ranks_table(const RunRecord& run) {
                "rows solved",
                "quantized",
                "replayed",
+               "requests scored",
                "memory"};
   for (const auto& [term, s] : total.seconds) head.push_back(term);
   std::vector<Line> lines = {head};
   const auto add = [&](Line line, const RankCounters& c) {
-    line.insert(line.end(),
-                {fmt::format("{}", sum(c.layers_read)), bytes_text(c.weight_bytes_read),
-                 fmt::format("{}", sum(c.calibration_windows)),
-                 fmt::format("{}", sum(c.evaluation_windows)),
-                 fmt::format("{}", sum(c.rows_solved)), fmt::format("{}", sum(c.layers_quantized)),
-                 fmt::format("{}", sum(c.layers_replayed)), bytes_text(c.peak_memory_bytes)});
+    line.insert(
+        line.end(),
+        {fmt::format("{}", sum(c.layers_read)), bytes_text(c.weight_bytes_read),
+         fmt::format("{}", sum(c.calibration_windows)),
+         fmt::format("{}", sum(c.evaluation_windows)), fmt::format("{}", sum(c.rows_solved)),
+         fmt::format("{}", sum(c.layers_quantized)), fmt::format("{}", sum(c.layers_replayed)),
+         c.requests_scored > 0 ? fmt::format("{}", c.requests_scored) : "–",
+         bytes_text(c.peak_memory_bytes)});
     for (const auto& [term, s] : total.seconds)
       line.push_back(c.seconds.contains(term) ? seconds_text(c.seconds.at(term)) : "–");
     lines.push_back(std::move(line));

@@ -52,7 +52,7 @@ class Survey {
     GroupStates states;
     states.cells.resize(1);
     try {
-      states = hand_over_.arrive(group);
+      states = hand_over_.arrive(group, {});
       if (states.going()) pass_layers(states, verdict);
     } catch (const AgreedFailure& agreed) {
       CellTravel& travel = states.cells[0].travel;  // not before: arriving replaces the cells

@@ -87,10 +87,10 @@ std::vector<results::MetricRecord> measure(RankContext& rank, const CellJob& job
 }
 
 // Asks and scores one question set; complete on replica 0 alone.
-results::TaskRecord ask(RankContext& rank, const OutputWeights& output, PackStates& states) {
-  const TaskInput& input = rank.inputs.tasks[static_cast<std::size_t>(states.task)];
+results::TaskRecord ask(RankContext& rank, const TaskInput& input,
+                        std::vector<RequestScore> scores) {
   results::TaskRecord record = input.header;
-  record.scores = score_requests(rank, output, states);
+  record.scores = std::move(scores);
   agree_or_throw(rank.replicas, dist::attempt([&] {
                    if (rank.topology.replica() != 0) return;
                    const Task task = reopen_task(rank.sweep, input);
@@ -100,10 +100,18 @@ results::TaskRecord ask(RankContext& rank, const OutputWeights& output, PackStat
   return record;
 }
 
+// The sets that are whole with this wave.
 std::vector<results::TaskRecord> ask_all(RankContext& rank, const OutputWeights& output,
-                                         CellStates& states) {
+                                         CellStates& states, CellSoFar& so_far) {
   std::vector<results::TaskRecord> tasks;
-  for (PackStates& task : states.tasks) tasks.push_back(ask(rank, output, task));
+  for (PackStates& part : states.tasks) {
+    std::vector<RequestScore>& scores = so_far.scores[part.task];
+    score_requests(rank, output, part, scores);
+    if (!part.completes_task) continue;
+    tasks.push_back(
+        ask(rank, rank.inputs.tasks[static_cast<std::size_t>(part.task)], std::move(scores)));
+    so_far.scores.erase(part.task);
+  }
   return tasks;
 }
 
@@ -168,12 +176,23 @@ double bits_per_weight(const Recipe& recipe, const std::vector<results::LinearSu
   return weights > 0 ? bits / weights : 0;
 }
 
-void fill_run_facts(results::CellRecord& record, const CellTravel& travel) {
-  record.seconds = travel.seconds;
-  record.finished_s = wall_clock_s();
-  record.wall_s = record.finished_s - travel.started_s;
-  record.peak_memory_bytes = travel.peak_memory_bytes;
-  record.hosts = travel.hosts;
+// Those of this run: of the cell's waves so far and the one that has just ended.
+void fill_run_facts(results::CellRecord& record, const CellTravel& travel, CellSoFar& so_far) {
+  for (const auto& [term, spent_s] : travel.seconds) so_far.seconds[term] += spent_s;
+  // A stage may have begun with this wave while the one before was still under way.
+  const double started_s = std::max(travel.started_s, so_far.finished_s);
+  so_far.finished_s = wall_clock_s();
+  so_far.wall_s += so_far.finished_s - started_s;
+  so_far.peak_memory_bytes = std::max(so_far.peak_memory_bytes, travel.peak_memory_bytes);
+  for (const std::string& host : travel.hosts)
+    if (std::find(so_far.hosts.begin(), so_far.hosts.end(), host) == so_far.hosts.end())
+      so_far.hosts.push_back(host);
+  record.seconds = so_far.seconds;
+  record.finished_s = so_far.finished_s;
+  record.wall_s = so_far.wall_s;
+  record.peak_memory_bytes = so_far.peak_memory_bytes;
+  record.hosts = so_far.hosts;
+  record.shared_with = so_far.shared_with;
 }
 
 CellSummary summary_of(const results::CellRecord& record) {
@@ -190,13 +209,13 @@ CellSummary summary_of(const results::CellRecord& record) {
 
 CellSummary measure_and_record(RankContext& rank, const CellJob& job, const OutputWeights& output,
                                const std::vector<Matrix<float>>& reference, CellStates& states,
-                               const std::vector<std::string>& shared_with) {
+                               CellSoFar& so_far) {
   std::vector<results::MetricRecord> fresh;
   std::vector<results::TaskRecord> tasks;
   {
     const Stopwatch watch(states.travel.seconds["evaluation"]);
     fresh = measure(rank, job, output, reference, states);
-    tasks = ask_all(rank, output, states);
+    tasks = ask_all(rank, output, states, so_far);
   }
   const CellTravel travel = gather_travel(rank, std::move(states.travel));
   CellSummary summary;
@@ -207,20 +226,22 @@ CellSummary measure_and_record(RankContext& rank, const CellJob& job, const Outp
                    const auto before = rank.store.read_cell(record.header);
                    record.metrics = all_metrics(before, std::move(fresh));
                    record.tasks = all_tasks(before, std::move(tasks));
-                   record.linears = all_linears(rank, job, record.header, travel.linears);
+                   record.linears = before && !job.first_wave()
+                                        ? before->linears
+                                        : all_linears(rank, job, record.header, travel.linears);
                    record.bits_per_weight = bits_per_weight(record.header.recipe, record.linears);
-                   record.tensors_kept =
-                       rank.sweep.run.keep_tensors && record.header.recipe.quantizes();
-                   fill_run_facts(record, travel);
-                   record.shared_with = shared_with;
+                   // Later waves replay the layers.
+                   const bool kept = rank.sweep.run.keep_tensors || !job.last_wave();
+                   record.tensors_kept = kept && record.header.recipe.quantizes();
+                   fill_run_facts(record, travel, so_far);
                    rank.store.write_cell(record);
-                   if (!rank.sweep.run.keep_tensors) rank.store.drop_layers(record.header);
+                   if (!kept) rank.store.drop_layers(record.header);
                    summary = summary_of(record);
                  }));
   return summary;
 }
 
-void record_failure(RankContext& rank, const CellJob& job, CellStates& states) {
+void record_failure(RankContext& rank, const CellJob& job, CellStates& states, CellSoFar& so_far) {
   const std::string failure = states.travel.failure;
   const CellTravel travel = gather_travel(rank, std::move(states.travel));
   agree_or_throw(rank.replicas, dist::attempt([&] {
@@ -231,12 +252,16 @@ void record_failure(RankContext& rank, const CellJob& job, CellStates& states) {
                    record.failure = failure;
                    // What was measured before stays; stored layers are not read again, for one of
                    // them may be the failure.
-                   if (const auto before = rank.store.read_cell(record.header))
+                   const auto before = rank.store.read_cell(record.header);
+                   if (before)
                      std::tie(record.metrics, record.tasks) =
                          std::tie(before->metrics, before->tasks);
                    record.linears = travel.linears;
+                   if (before && !job.first_wave())
+                     std::tie(record.linears, record.bits_per_weight) =
+                         std::tie(before->linears, before->bits_per_weight);
                    record.tensors_kept = !record.linears.empty();
-                   fill_run_facts(record, travel);
+                   fill_run_facts(record, travel, so_far);
                    rank.store.write_cell(record);
                  }));
   states.travel.failure = failure;

@@ -8,8 +8,9 @@
 
 namespace bitgrid {
 
-// How a cell fares on its way through the stages.
-enum class Outcome : std::uint8_t { going, failed, stopped };
+// How a cell fares on its way through the stages. Dropped: it failed in an earlier wave of its
+// question sets, and there is nothing more to do or to say.
+enum class Outcome : std::uint8_t { going, failed, stopped, dropped };
 
 // What travels with a cell from stage to stage beside its hidden states, per replica.
 struct CellTravel {

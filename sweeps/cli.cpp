@@ -150,6 +150,11 @@ void add_eval(CLI::App& app, Options& options, Command& chosen) {
       ->capture_default_str();
   command->add_option("--limit", eval.limit, "only so many questions of each set or subject")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
+  command
+      ->add_option("--wave", eval.wave,
+                   "auto: sets together as far as memory allows; task: each is stored by itself")
+      ->check(CLI::IsMember({"auto", "task"}))
+      ->capture_default_str();
   command->add_option("--device", eval.device, "auto, cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();

@@ -42,12 +42,13 @@ std::string eval_sweep_text(const EvalCommand& command) {
   return fmt::format(
       "name = {}\nmodel = {}\noutput = {}\n[data]\ndir = {}\n"
       "[evaluation]\nperplexity = {}\nlength = {}\nbos = {}\ntasks = {}\nprofile = {}\n"
-      "mmlu_shots = {}\nlimit = {}\n"
+      "mmlu_shots = {}\nlimit = {}\nwave = {}\n"
       "[run]\ndevice = {}\nthreads = {}\n[[grid]]\nmethod = \"fp16\"\n",
       toml_quote(model_name(command.model)), toml_quote(command.model),
       toml_quote(output_of(command)), toml_quote(command.data), quoted_list(command.perplexity),
       command.length, toml_quote(command.bos), quoted_list(command.tasks),
-      toml_quote(command.profile), command.mmlu_shots, command.limit, toml_quote(command.device),
+      toml_quote(command.profile), command.mmlu_shots, command.limit, toml_quote(command.wave),
+      toml_quote(command.device),
       command.threads > 0 ? fmt::format("{}", command.threads) : "\"auto\"");
 }
 

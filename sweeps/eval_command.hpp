@@ -21,6 +21,7 @@ struct EvalCommand {
   std::int64_t length = 2048;
   std::int64_t mmlu_shots = 5;
   std::int64_t limit = 0;
+  std::string wave = "auto";
   int threads = 0;  // 0: auto
   bool quiet = false;
 };

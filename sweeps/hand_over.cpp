@@ -36,11 +36,21 @@ bool HandOver::calibration_enters(const CellGroup& group, const GroupStates& sta
   return false;
 }
 
-GroupStates HandOver::arrive(const CellGroup& group) {
-  return rank_.first_stage() ? embed(group) : receive(group);
+void HandOver::drop_failed(const CellGroup& group, const std::set<std::int64_t>& failed_cells,
+                           GroupStates& states) const {
+  for (std::size_t i = 0; i < group.jobs.size(); ++i)
+    if (states.cells[i].going() && failed_cells.contains(job(group, i).cell))
+      states.cells[i].travel.outcome = Outcome::dropped;
 }
 
-GroupStates HandOver::embed(const CellGroup& group) {
+GroupStates HandOver::arrive(const CellGroup& group, const std::set<std::int64_t>& failed_cells) {
+  if (rank_.first_stage()) return embed(group, failed_cells);
+  GroupStates states = receive(group);
+  drop_failed(group, failed_cells, states);
+  return states;
+}
+
+GroupStates HandOver::embed(const CellGroup& group, const std::set<std::int64_t>& failed_cells) {
   GroupStates states;
   states.cells.resize(group.jobs.size());
   for (std::size_t i = 0; i < group.jobs.size(); ++i) {
@@ -50,14 +60,15 @@ GroupStates HandOver::embed(const CellGroup& group) {
     travel.failure = job(group, i).failure;
     if (!travel.failure.empty()) travel.outcome = Outcome::failed;
   }
+  drop_failed(group, failed_cells, states);
   agree_or_throw(rank_.replicas, dist::attempt([&] {
                    if (calibration_enters(group, states, 0))
                      states.calibration = embed_windows(rank_, rank_.inputs.calibration);
-                   for (std::size_t i = 0; i < group.jobs.size(); ++i)
+                   for (std::size_t i = 0; i < group.jobs.size(); ++i) {
+                     if (!states.cells[i].going()) continue;
                      for (const std::int64_t set : job(group, i).measure)
                        states.cells[i].evaluation.push_back(embed_windows(
                            rank_, rank_.inputs.evaluation[static_cast<std::size_t>(set)].windows));
-                   for (std::size_t i = 0; i < group.jobs.size(); ++i) {
                      states.cells[i].tasks = deal_packs(rank_, job(group, i));
                      embed_packs(rank_, states.cells[i].tasks);
                    }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <set>
 #include <vector>
 
 #include "dist/progress.hpp"
@@ -15,7 +16,7 @@ namespace bitgrid {
 struct CellStates {
   CellTravel travel;
   std::vector<WindowStates> evaluation;  // one per set in CellJob::measure
-  std::vector<PackStates> tasks;         // one per set in CellJob::tasks
+  std::vector<PackStates> tasks;         // one per part of a set in CellJob::tasks
   bool going() const { return travel.outcome == Outcome::going; }
 };
 struct GroupStates {
@@ -35,15 +36,17 @@ class HandOver {
 
   // Stage 0: the embeddings, started here; collective over the replicas, throws AgreedFailure.
   // Later stages: what the stage before sends, however long it takes as long as that stage shows
-  // signs of life.
-  GroupStates arrive(const CellGroup& group);
+  // signs of life. Jobs of cells that have failed on this stage before are dropped.
+  GroupStates arrive(const CellGroup& group, const std::set<std::int64_t>& failed_cells);
   // To the next stage; a cell that is not going takes no states along.
   void depart(const CellGroup& group, GroupStates states);
   void sign_of_life();  // to both neighbours, after a layer: their wait for this stage starts again
   void finish();        // the later stages have done their work, and everything sent has been taken
 
  private:
-  GroupStates embed(const CellGroup& group);
+  GroupStates embed(const CellGroup& group, const std::set<std::int64_t>& failed_cells);
+  void drop_failed(const CellGroup& group, const std::set<std::int64_t>& failed_cells,
+                   GroupStates& states) const;
   GroupStates receive(const CellGroup& group);
   CellStates receive_cell();
   const CellJob& job(const CellGroup& group, std::size_t i) const {

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <numeric>
 
-#include "core/methods/activation_grids.hpp"
 #include "core/model/cost.hpp"
 #include "kernels/error.hpp"
 #include "kernels/finite.hpp"
@@ -21,15 +20,6 @@ double cost_of(const LlamaConfig& config, const RequestPack& pack) {
   return 2 * static_cast<double>(parameter_counts(config).layer_linears) *
              static_cast<double>(pack.tree.tokens()) +
          4 * static_cast<double>(config.query_size()) * static_cast<double>(pack.tree.attended());
-}
-
-// Whether a grid is fitted to all tokens of a sequence: then no sequence may share its rows.
-bool grids_span_sequences(const Recipe& recipe) {
-  const ActivationGrids grids = recipe_activation_grids(recipe);
-  const auto spans = [](const ActivationGrid& grid) {
-    return grid.active() && grid.range == RangeOf::tensor;
-  };
-  return spans(grids.qkv) || std::any_of(grids.taps.begin(), grids.taps.end(), spans);
 }
 
 struct Dealt {
@@ -58,21 +48,22 @@ std::vector<OwnPack> own_packs(const LlamaConfig& config, const std::vector<Pack
 
 std::vector<PackStates> deal_packs(const RankContext& rank, const CellJob& job) {
   const Recipe& recipe = rank.sweep.cells[static_cast<std::size_t>(job.cell)];
-  const bool alone = grids_span_sequences(recipe);
+  const bool alone = asks_alone(recipe);
   std::vector<PackStates> tasks;
   std::vector<Dealt> deck;
-  for (const std::int64_t task : job.tasks) {
-    const TaskInput& input = rank.inputs.tasks[static_cast<std::size_t>(task)];
+  for (const TaskPart& part : job.tasks) {
+    const TaskInput& input = rank.inputs.tasks[static_cast<std::size_t>(part.task)];
     PackStates& states = tasks.emplace_back();
-    states.task = task;
+    states.task = part.task;
     states.packs =
         alone ? std::make_shared<const std::vector<RequestPack>>(lone_packs(input.requests))
               : std::shared_ptr<const std::vector<RequestPack>>(std::shared_ptr<void>(),
                                                                 &input.packs);
     states.dealt.resize(static_cast<std::size_t>(rank.topology.replicas));
-    for (std::size_t p = 0; p < states.packs->size(); ++p)
-      deck.push_back({tasks.size() - 1, static_cast<std::int64_t>(p),
-                      cost_of(rank.config, (*states.packs)[p])});
+    states.completes_task = part.pack_end == std::ssize(*states.packs);
+    for (std::int64_t p = part.first_pack; p < part.pack_end; ++p)
+      deck.push_back({tasks.size() - 1, p,
+                      cost_of(rank.config, (*states.packs)[static_cast<std::size_t>(p)])});
   }
   std::stable_sort(deck.begin(), deck.end(),
                    [](const Dealt& a, const Dealt& b) { return a.cost > b.cost; });
@@ -122,10 +113,10 @@ void forward_packs(RankContext& rank, const LayerWeights& weights, std::vector<P
   });
 }
 
-std::vector<RequestScore> score_requests(RankContext& rank, const OutputWeights& output,
-                                         PackStates& states) {
+void score_requests(RankContext& rank, const OutputWeights& output, PackStates& states,
+                    std::vector<RequestScore>& scores) {
   const TaskInput& input = rank.inputs.tasks[static_cast<std::size_t>(states.task)];
-  std::vector<RequestScore> scores(input.requests.requests.size());
+  scores.resize(input.requests.requests.size());
   agree_or_throw(rank.replicas, dist::attempt([&] {
                    std::vector<PackScoreScratch> scratches(
                        static_cast<std::size_t>(place_threads(rank.place)));
@@ -148,6 +139,8 @@ std::vector<RequestScore> score_requests(RankContext& rank, const OutputWeights&
     order.erase(std::unique(order.begin() + static_cast<std::ptrdiff_t>(before), order.end()),
                 order.end());
     counts.push_back(static_cast<std::int64_t>((order.size() - before) * 2 * sizeof(double)));
+    if (&packs == &states.dealt[static_cast<std::size_t>(rank.topology.replica())])
+      rank.counters.requests_scored += static_cast<std::int64_t>(order.size() - before);
   }
   std::vector<double> values(order.size() * 2);
   for (std::size_t i = 0; i < order.size(); ++i) {
@@ -159,7 +152,6 @@ std::vector<RequestScore> score_requests(RankContext& rank, const OutputWeights&
                                     "scores of a task");
   for (std::size_t i = 0; i < order.size(); ++i)
     scores[static_cast<std::size_t>(order[i])] = {values[2 * i], values[2 * i + 1] != 0};
-  return scores;
 }
 
 }  // namespace bitgrid

@@ -10,13 +10,14 @@
 
 namespace bitgrid {
 
-// Hidden states of one question set's packs on this rank: x [tokens of own packs, hidden] fp32,
+// Hidden states of packs of one question set on this rank: x [tokens of own packs, hidden] fp32,
 // pack after pack.
 struct PackStates {
   std::int64_t task = 0;  // index into Inputs::tasks
   std::shared_ptr<const std::vector<RequestPack>> packs;
   std::vector<std::vector<std::int64_t>> dealt;  // by replica: its packs, ascending
   std::vector<std::int64_t> own;                 // this replica's
+  bool completes_task = true;                    // no later wave has more of its packs
   std::vector<std::int64_t> first_row;           // of each own pack
   Matrix<float> x;
 
@@ -26,7 +27,7 @@ struct PackStates {
   MatrixView<float> rows(std::size_t i) { return x.rows_from(first_row[i], pack(i).tree.tokens()); }
 };
 
-// The packs of a cell's question sets, dealt to the replicas by predicted cost, dearest first. What
+// The packs of a job's question sets, dealt to the replicas by predicted cost, dearest first. What
 // a pack becomes does not depend on who computes it.
 std::vector<PackStates> deal_packs(const RankContext& rank, const CellJob& job);
 void embed_packs(RankContext& rank, std::vector<PackStates>& tasks);
@@ -35,9 +36,9 @@ void embed_packs(RankContext& rank, std::vector<PackStates>& tasks);
 // hidden state stops being finite.
 void forward_packs(RankContext& rank, const LayerWeights& weights, std::vector<PackStates>& tasks);
 
-// Collective over the last stage's replicas: the scores of all requests of a task, on every
-// replica. Throws AgreedFailure naming the document whose score is not a number.
-std::vector<RequestScore> score_requests(RankContext& rank, const OutputWeights& output,
-                                         PackStates& states);
+// Collective over the last stage's replicas: the scores of all requests of these packs, on every
+// replica; `scores` has those of the task's other packs already, or is empty.
+void score_requests(RankContext& rank, const OutputWeights& output, PackStates& states,
+                    std::vector<RequestScore>& scores);
 
 }  // namespace bitgrid

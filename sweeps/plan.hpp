@@ -9,6 +9,7 @@
 #include "core/text/datasets.hpp"
 #include "kernels/place.hpp"
 #include "sweeps/sweep.hpp"
+#include "sweeps/waves.hpp"
 
 namespace bitgrid {
 
@@ -23,10 +24,13 @@ struct EvaluationSize {  // one perplexity set, cut into windows
 struct TaskSize {  // one question set in packs
   std::string task;
   std::int64_t requests = 0;
-  std::int64_t tokens = 0;       // computed, what requests share once
-  std::int64_t attended = 0;     // pairs of tokens that see each other
-  std::int64_t rows = 0;         // tokens that reach the output head
-  std::int64_t pack_tokens = 0;  // of the largest pack
+  std::int64_t tokens = 0;               // computed, what requests share once
+  std::int64_t attended = 0;             // pairs of tokens that see each other
+  std::int64_t rows = 0;                 // tokens that reach the output head
+  std::int64_t pack_tokens = 0;          // of the largest pack
+  std::vector<std::int64_t> packs = {};  // tokens of each
+  // Likewise where requests go alone; empty if no cell of the sweep asks so.
+  std::vector<std::int64_t> lone_packs = {};
 };
 struct EvaluationSizes {
   std::vector<EvaluationSize> texts;
@@ -35,7 +39,17 @@ struct EvaluationSizes {
 };
 
 struct Inputs;
-EvaluationSizes evaluation_sizes(const Inputs& inputs);
+EvaluationSizes evaluation_sizes(const Sweep& sweep, const Inputs& inputs);
+// The listed sets as a recipe asks them.
+std::vector<TaskPacks> packs_of(const EvaluationSizes& sizes, const Recipe& recipe,
+                                std::span<const std::int64_t> tasks);
+// What the first job of a cell does beside asking question sets.
+struct FirstJob {
+  bool calibrates = false;
+  bool only_asks = false;
+};
+WaveRules wave_rules(const Sweep& sweep, const Recipe& recipe, const PackRooms& rooms,
+                     const FirstJob& first);
 
 struct PlanWorld {
   int stages = 1;
@@ -76,6 +90,7 @@ struct CellPlan {
   double bits_per_weight = 16;    // of the linears, all that is stored to rebuild them counted
   std::int64_t output_bytes = 0;  // tensors; metrics and attributes are small beside them
   double seconds = 0;             // that the busiest stage works on it
+  std::int64_t waves = 1;         // in which its question sets are asked
   // The cell whose walks, statistics and factors this one uses, so that they cost it nothing;
   // empty: it has its own.
   std::string shares_with;
@@ -83,7 +98,7 @@ struct CellPlan {
 
 // Bytes of the rank that needs most, in fp32 unless said otherwise.
 struct RankMemory {
-  std::int64_t hidden = 0;   // residual streams of its calibration and evaluation windows
+  std::int64_t hidden = 0;   // residual streams of its calibration and evaluation windows, packs
   std::int64_t taps = 0;     // inputs of the linears of its calibration windows
   std::int64_t weights = 0;  // two layers: one in use, one arriving
   std::int64_t statistics =
@@ -94,6 +109,9 @@ struct RankMemory {
   std::int64_t shared_cells = 1;
   // Whether the widest tap is kept; where it would not fit it is made again, shard by shard.
   bool keeps_widest_tap = true;
+  // What packs of question sets have room for; those of a cell go through the layers in waves.
+  PackRooms rooms;
+  std::int64_t waves = 1;    // of the cell that has most
   std::int64_t limit = 0;    // [run] memory, or what "auto" stands for; 0: none
   bool limit_given = false;  // in the sweep file
   std::int64_t total() const { return hidden + taps + weights + statistics + head + scratch; }

@@ -21,7 +21,7 @@ int run_plan(const SweepCommand& command, int ranks) {
                           sweep.calibration.shards, static_cast<std::int64_t>(sweep.cells.size()));
   const Inputs inputs = read_inputs(sweep, checkpoint);
   const PlanWorld world{topology.stages, topology.replicas, place_threads(place), machine_memory()};
-  fmt::print("{}", plan_text(make_plan(sweep, config, world, evaluation_sizes(inputs),
+  fmt::print("{}", plan_text(make_plan(sweep, config, world, evaluation_sizes(sweep, inputs),
                                        measure_machine(place))));
   return 0;
 }

@@ -98,6 +98,9 @@ std::string memory_text(const Plan& plan) {
   add("scratch", m.scratch);
   out += fmt::format(" ({})\n", terms);
   if (!m.keeps_widest_tap) out += "the widest tap does not fit: it is made again, shard by shard\n";
+  if (m.waves > 1)
+    out += fmt::format("question sets: {} waves, with the layers replayed for each but the first\n",
+                       m.waves);
   if (const std::string warning = memory_warning(m); !warning.empty()) return out + warning + "\n";
   if (m.limit_given) {
     out += fmt::format("within the {} that [run] memory allows\n", bytes_text(m.limit));

@@ -39,6 +39,12 @@ std::string after_comma(std::string_view text) {
   return text.empty() ? "" : ", " + std::string(text);
 }
 
+// The cell, and which of its waves where there are several.
+std::string title(const ProgressEvent& event) {
+  if (event.wave_count == 1) return event.cell;
+  return fmt::format("{}, wave {}/{}", event.cell, event.wave + 1, event.wave_count);
+}
+
 }  // namespace
 
 std::string duration_text(double seconds) {
@@ -71,7 +77,7 @@ void Progress::layer_done(const ProgressEvent& event) {
   if (!finished_.count(event.cell_index)) ++layers_[event.cell_index];
   ++layers_measured_;
   if (terminal_) return draw(false);
-  line(fmt::format("{}: layer {}/{} done, {}{}", event.cell, event.layer + 1, event.layer_count,
+  line(fmt::format("{}: layer {}/{} done, {}{}", title(event), event.layer + 1, event.layer_count,
                    duration_text(event.seconds), after_comma(event.text)));
 }
 
@@ -84,6 +90,11 @@ void Progress::cell_done(const ProgressEvent& event) {
   last_.layer = layer_count - 1;
   line(fmt::format("{}: cell {}/{}, {}{}", event.cell, finished_.size(), event.cell_count,
                    duration_text(event.seconds), after_comma(event.text)));
+}
+
+void Progress::wave_done(const ProgressEvent& event) {
+  line(
+      fmt::format("{}: {}{}", title(event), duration_text(event.seconds), after_comma(event.text)));
 }
 
 void Progress::note(std::string_view text) { line(text); }
@@ -121,7 +132,7 @@ std::string Progress::bar_line(int width) const {
   const auto done = static_cast<std::int64_t>(finished_.size());
   std::string cells = fmt::format("{}/{} cells", done, last_.cell_count);
   std::string layers = fmt::format("layer {}/{}", last_.layer + 1, last_.layer_count);
-  std::string name = "  " + last_.cell + "  ";
+  std::string name = "  " + title(last_) + "  ";
   const double left = left_s();
   std::string time = std::isnan(left) ? "" : "  " + duration_text(left) + " left";
 
@@ -138,9 +149,9 @@ std::string Progress::bar_line(int width) const {
 // Cells kept from an earlier run shorten what is left without being measured.
 double Progress::left_s() const {
   if (layers_measured_ == 0) return std::nan("");
-  std::int64_t left =
-      (last_.cell_count - static_cast<std::int64_t>(finished_.size())) * last_.layer_count;
-  for (const auto& [cell, layers] : layers_) left -= std::min(layers, last_.layer_count);
+  const std::int64_t each = last_.layer_count * last_.wave_count;
+  std::int64_t left = (last_.cell_count - static_cast<std::int64_t>(finished_.size())) * each;
+  for (const auto& [cell, layers] : layers_) left -= std::min(layers, each);
   return (now_() - started_s_) / static_cast<double>(layers_measured_) *
          static_cast<double>(std::max<std::int64_t>(left, 0));
 }

@@ -19,6 +19,7 @@ struct ProgressEvent {
   std::int64_t layer = 0, layer_count = 1;      // layer from 0
   double seconds = 0;                           // that it took
   std::string text;                             // what is worth saying: "loss 12.3"; may be empty
+  std::int64_t wave = 0, wave_count = 1;        // of the cell's question sets, from 0
 };
 
 // Tells whoever waits how far a sweep is. On a terminal one line is redrawn in place, at most ten
@@ -37,8 +38,9 @@ class Progress {
   void layer_done(const ProgressEvent& event);
   void cell_done(
       const ProgressEvent& event);  // finished, failed or kept from an earlier run: text says which
-  void note(std::string_view text);  // a line of its own
-  void finish();                     // leaves no bar behind; further events start a new one
+  void wave_done(const ProgressEvent& event);  // not the cell's last
+  void note(std::string_view text);            // a line of its own
+  void finish();  // leaves no bar behind; further events start a new one
 
  private:
   void line(std::string_view text);

@@ -9,7 +9,7 @@
 
 namespace bitgrid {
 
-enum class ProgressKind : std::int32_t { layer, cell, farewell };
+enum class ProgressKind : std::int32_t { layer, wave, cell, farewell };
 
 struct ProgressChannel::Message {
   ProgressKind kind = ProgressKind::layer;
@@ -44,12 +44,12 @@ struct ProgressChannel::Outgoing {
 };
 
 ProgressChannel::ProgressChannel(const dist::Comm& world, const dist::Topology& topology,
-                                 Progress* display, std::vector<std::string> cell_names,
+                                 Progress* display, std::vector<JobTitle> jobs,
                                  std::int64_t layer_count)
     : world_(world),
       speaks_(topology.replica() == 0),
       display_(display),
-      cell_names_(std::move(cell_names)),
+      jobs_(std::move(jobs)),
       layer_count_(layer_count) {
   if (world.rank() != 0) return;
   for (int stage = 1; stage < topology.stages; ++stage)
@@ -70,8 +70,17 @@ void ProgressChannel::layer_done(std::int64_t job, std::int64_t layer, double se
 }
 
 void ProgressChannel::cell_done(std::int64_t job, double seconds, const std::string& text) {
+  job_done(ProgressKind::cell, job, seconds, text);
+}
+
+void ProgressChannel::wave_done(std::int64_t job, double seconds, const std::string& text) {
+  job_done(ProgressKind::wave, job, seconds, text);
+}
+
+void ProgressChannel::job_done(ProgressKind kind, std::int64_t job, double seconds,
+                               const std::string& text) {
   Message message;
-  message.kind = ProgressKind::cell;
+  message.kind = kind;
   message.job = job;
   message.seconds = seconds;
   message.set_text(text);
@@ -92,15 +101,20 @@ void ProgressChannel::show(const Message& message) {
   ++shown_;
   if (display_ == nullptr || message.kind == ProgressKind::farewell) return;
   ProgressEvent event;
-  event.cell = cell_names_[static_cast<std::size_t>(message.job)];
-  event.cell_index = message.job;
-  event.cell_count = static_cast<std::int64_t>(cell_names_.size());
+  const JobTitle& job = jobs_[static_cast<std::size_t>(message.job)];
+  event.cell = job.cell;
+  event.cell_index = job.cell_index;
+  event.cell_count = jobs_.back().cell_index + 1;
+  event.wave = job.wave;
+  event.wave_count = job.wave_count;
   event.layer = message.layer;
   event.layer_count = layer_count_;
   event.seconds = message.seconds;
   event.text = message.text;
   if (message.kind == ProgressKind::cell)
     display_->cell_done(event);
+  else if (message.kind == ProgressKind::wave)
+    display_->wave_done(event);
   else
     display_->layer_done(event);
 }

@@ -105,6 +105,7 @@ void prepare_on_first_rank(const dist::Comm& world, const SweepCommand& command,
 // Collective: what is left to do. Damaged files of the chosen cells are removed: they count as
 // missing. Returns why it cannot be told, in rank 0's words on rank 0.
 std::optional<dist::Failure> find_jobs(const dist::Comm& world, const Place& place,
+                                       const EvaluationSizes& sizes, const PackRooms& rooms,
                                        Preparation& p) {
   std::vector<Damage> damaged;
   try {
@@ -120,7 +121,7 @@ std::optional<dist::Failure> find_jobs(const dist::Comm& world, const Place& pla
       p.repairs.push_back(damage.fault);
     }
     p.jobs = list_jobs(p.sweep, p.inputs, *p.store, p.checkpoint->fingerprint(),
-                       p.checkpoint->config().layer_count);
+                       p.checkpoint->config().layer_count, sizes, rooms);
   });
   const auto verdict = dist::agree(world, failure);
   if (verdict) return failure ? failure : verdict;
@@ -178,6 +179,7 @@ nlohmann::json counters_json(const results::RankCounters& c) {
           c.rows_solved,
           c.layers_quantized,
           c.layers_replayed,
+          c.requests_scored,
           c.peak_memory_bytes,
           c.seconds};
 }
@@ -195,8 +197,9 @@ results::RankCounters counters_from(const nlohmann::json& j) {
   j[8].get_to(c.rows_solved);
   j[9].get_to(c.layers_quantized);
   j[10].get_to(c.layers_replayed);
-  j[11].get_to(c.peak_memory_bytes);
-  j[12].get_to(c.seconds);
+  j[11].get_to(c.requests_scored);
+  j[12].get_to(c.peak_memory_bytes);
+  j[13].get_to(c.seconds);
   return c;
 }
 
@@ -234,11 +237,15 @@ results::RunRecord run_record(const Preparation& p, int threads, const std::stri
   return run;
 }
 
-std::vector<std::string> job_names(const Preparation& p) {
-  std::vector<std::string> names;
-  for (const CellJob& job : p.jobs)
-    names.push_back(recipe_name(p.sweep.cells[static_cast<std::size_t>(job.cell)]));
-  return names;
+std::vector<JobTitle> job_titles(const Preparation& p) {
+  std::vector<JobTitle> titles;
+  for (const CellJob& job : p.jobs) {
+    const std::int64_t cell_index =
+        titles.empty() ? 0 : titles.back().cell_index + (job.first_wave() ? 1 : 0);
+    titles.push_back({recipe_name(p.sweep.cells[static_cast<std::size_t>(job.cell)]), cell_index,
+                      job.wave, job.wave_count});
+  }
+  return titles;
 }
 
 int failed_cells(const Preparation& p) {
@@ -346,20 +353,29 @@ Finish finish_run(const dist::Comm& world, Preparation& p, const SweepCommand& c
   return finish;
 }
 
+// Collective: machines may differ in memory, but all ranks go through the same jobs.
+void take_least(const dist::Comm& world, RankMemory& memory) {
+  PackRooms& rooms = memory.rooms;
+  for (std::int64_t* value :
+       {&memory.shared_cells, &rooms.calibrating, &rooms.shared, &rooms.measuring, &rooms.alone})
+    *value = -world.all_max(-*value, "room for cells and packs");
+}
+
 int run_prepared(const dist::Comm& world, const SweepCommand& command, Preparation& p) {
   const std::string host = host_name();
   const int neighbours = ranks_on_host(world, host);
   const int threads = p.sweep.run.threads > 0 ? p.sweep.run.threads : auto_threads(neighbours);
   const PlaceChoice chosen = make_place(device_from_name(p.sweep.run.device), threads);
-  if (const auto failure = find_jobs(world, chosen.place, p)) {
+  const LlamaConfig& config = p.checkpoint->config();
+  const EvaluationSizes sizes = evaluation_sizes(p.sweep, p.inputs);
+  RankMemory memory = rank_memory(
+      p.sweep, config,
+      {p.topology.stages, p.topology.replicas, threads, machine_memory() / neighbours}, sizes);
+  take_least(world, memory);
+  if (const auto failure = find_jobs(world, chosen.place, sizes, memory.rooms, p)) {
     print_error(world, failure->what);
     return failure->ends_run ? kCannotGoOn : kBadInput;
   }
-  const LlamaConfig& config = p.checkpoint->config();
-  const RankMemory memory =
-      rank_memory(p.sweep, config,
-                  {p.topology.stages, p.topology.replicas, threads, machine_memory() / neighbours},
-                  evaluation_sizes(p.inputs));
   dist::Comm replicas = world.split(p.topology.stage(), p.topology.replica());
   dist::StopRequest stop(world);
 
@@ -367,7 +383,7 @@ int run_prepared(const dist::Comm& world, const SweepCommand& command, Preparati
   if (world.rank() == 0 && !command.quiet) display.emplace(isatty(STDERR_FILENO) != 0, std::cerr);
   Progress* shown = display ? &*display : nullptr;
   note_warnings(world, p, shown, chosen.note, memory);
-  ProgressChannel progress(world, p.topology, shown, job_names(p), config.layer_count);
+  ProgressChannel progress(world, p.topology, shown, job_titles(p), config.layer_count);
 
   results::RunRecord run = run_record(p, threads, std::string(device_name(chosen.place.device)));
   results::RankCounters counters = empty_counters(p.topology, host, config.layer_count);
@@ -397,9 +413,7 @@ int run_prepared(const dist::Comm& world, const SweepCommand& command, Preparati
                      counters,
                      host,
                      memory.keeps_widest_tap};
-    // The least of all ranks: machines may differ in memory.
-    const std::int64_t most = -world.all_max(-memory.shared_cells, "number of cells that fit");
-    const std::vector<CellGroup> groups = group_jobs(p.sweep, p.jobs, most);
+    const std::vector<CellGroup> groups = group_jobs(p.sweep, p.jobs, memory.shared_cells);
     verdict = choose_bits(rank, p.sweep, p.jobs, stop);
     StageRunner runner(rank, p.jobs, groups, stop, progress);
     const StageVerdict passed = runner.run();

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "kernels/error.hpp"
-#include "sweeps/cell_recorder.hpp"
 #include "sweeps/layer_quantizer.hpp"
 #include "sweeps/layer_source.hpp"
 #include "sweeps/summaries.hpp"
@@ -90,7 +89,7 @@ void StageRunner::run_group(const CellGroup& group) {
   GroupStates states;
   states.cells.resize(group.jobs.size());
   try {
-    states = hand_over_.arrive(group);
+    states = hand_over_.arrive(group, failed_cells_);
     for (const CellStates& cell : states.cells)
       if (cell.travel.outcome == Outcome::stopped) verdict_.stopped = true;
     if (states.going() && stop_agreed())
@@ -100,10 +99,13 @@ void StageRunner::run_group(const CellGroup& group) {
   } catch (const AgreedFailure& agreed) {
     take_note(agreed, states);
   }
-  if (rank_.last_stage()) {
+  if (rank_.last_stage())
     for (std::size_t i = 0; i < group.jobs.size(); ++i)
       end_cell(group, group.jobs[i], states.cells[i]);
-  } else {
+  for (std::size_t i = 0; i < group.jobs.size(); ++i)
+    if (states.cells[i].travel.outcome == Outcome::failed)
+      failed_cells_.insert(jobs_[static_cast<std::size_t>(group.jobs[i])].cell);
+  if (!rank_.last_stage()) {
     hand_over_.depart(group, std::move(states));
   }
   progress_.poll();
@@ -111,15 +113,19 @@ void StageRunner::run_group(const CellGroup& group) {
 
 // At the last stage: what there is to say of a cell is measured and stored.
 void StageRunner::end_cell(const CellGroup& group, std::int64_t job_index, CellStates& states) {
+  const CellJob& job = jobs_[static_cast<std::size_t>(job_index)];
   try {
     if (states.going()) measure_cell(group, job_index, states);
   } catch (const AgreedFailure& agreed) {
     take_note(agreed, states.travel);
   }
-  if (states.travel.outcome != Outcome::failed) return;
+  if (states.travel.outcome != Outcome::failed) {
+    if (job.last_wave()) so_far_.erase(job.cell);
+    return;
+  }
   try {
-    if (!jobs_[static_cast<std::size_t>(job_index)].replays)
-      record_failure(rank_, jobs_[static_cast<std::size_t>(job_index)], states);
+    if (!job.replays) record_failure(rank_, job, states, so_far_[job.cell]);
+    so_far_.erase(job.cell);
     progress_.cell_done(job_index, 0, "failed: " + states.travel.failure);
   } catch (const AgreedFailure& agreed) {
     // A failure that cannot be recorded must not get lost.
@@ -130,17 +136,20 @@ void StageRunner::end_cell(const CellGroup& group, std::int64_t job_index, CellS
 void StageRunner::measure_cell(const CellGroup& group, std::int64_t job_index, CellStates& states) {
   const CellJob& job = jobs_[static_cast<std::size_t>(job_index)];
   if (output_.head.empty() && job.evaluates()) output_ = fetch_output(rank_);
-  std::vector<std::string> shared_with;
+  CellSoFar& so_far = so_far_[job.cell];
   for (const std::int64_t other : group.jobs)
     if (other != job_index)
-      shared_with.push_back(recipe_name(recipe_of(rank_, jobs_[static_cast<std::size_t>(other)])));
+      so_far.shared_with.push_back(
+          recipe_name(recipe_of(rank_, jobs_[static_cast<std::size_t>(other)])));
   if (job.replays) {
     progress_.cell_done(job_index, wall_clock_s() - states.travel.started_s,
                         "walked again, for comparison");
   } else {
-    const CellSummary summary =
-        measure_and_record(rank_, job, output_, reference_, states, shared_with);
-    progress_.cell_done(job_index, summary.seconds, summary.text);
+    const CellSummary summary = measure_and_record(rank_, job, output_, reference_, states, so_far);
+    if (job.last_wave())
+      progress_.cell_done(job_index, summary.seconds, summary.text);
+    else
+      progress_.wave_done(job_index, summary.seconds, summary.text);
   }
   if (!job.keeps) return;
   reference_.resize(rank_.inputs.evaluation.size());

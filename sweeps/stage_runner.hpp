@@ -1,10 +1,13 @@
 #pragma once
 
+#include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "core/model/weights.hpp"
 #include "dist/stop.hpp"
+#include "sweeps/cell_recorder.hpp"
 #include "sweeps/hand_over.hpp"
 #include "sweeps/jobs.hpp"
 #include "sweeps/layer_quantizer.hpp"
@@ -73,7 +76,9 @@ class StageRunner {
   ProgressChannel& progress_;
   HandOver hand_over_;
   StageVerdict verdict_;
-  OutputWeights output_;  // last stage: read once, kept from cell to cell
+  std::set<std::int64_t> failed_cells_;       // on this stage or before: no later wave is asked
+  OutputWeights output_;                      // last stage: read once, kept from cell to cell
+  std::map<std::int64_t, CellSoFar> so_far_;  // last stage: by cell, between its waves
   // Last stage: the unquantized model's output of the last layer on its own windows, by evaluation
   // set; empty where nobody asks for it.
   std::vector<Matrix<float>> reference_;

@@ -95,6 +95,7 @@ void read_tasks(const SectionReader& section, const SweepSource& source,
   e.divergence = section.flag("divergence", e.divergence);
   e.mmlu_shots = section.integer("mmlu_shots", e.mmlu_shots, {0, 5});
   e.limit = section.integer("limit", e.limit, {0, 1 << 30});
+  e.wave = section.word("wave", e.wave, {"auto", "task"});
 }
 
 Sweep::Evaluation read_evaluation(const SectionReader& section, const SweepSource& source,
@@ -215,12 +216,12 @@ Sweep parse_sweep(const std::string& text, const std::string& file,
                                         top.table("calibration"),
                                         {"data", "windows", "length", "seed", "shards"}},
                                        folder);
-  sweep.evaluation = read_evaluation(
-      {source,
-       "evaluation",
-       top.table("evaluation"),
-       {"perplexity", "length", "bos", "divergence", "tasks", "profile", "mmlu_shots", "limit"}},
-      source, folder);
+  sweep.evaluation = read_evaluation({source,
+                                      "evaluation",
+                                      top.table("evaluation"),
+                                      {"perplexity", "length", "bos", "divergence", "tasks",
+                                       "profile", "mmlu_shots", "limit", "wave"}},
+                                     source, folder);
   sweep.run = read_run(
       {source,
        "run",

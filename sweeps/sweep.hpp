@@ -41,6 +41,9 @@ struct Sweep {
     std::string profile = "lmeh-0.4";  // whose requests they are, see core/evaluation/task.hpp
     std::int64_t mmlu_shots = 5;
     std::int64_t limit = 0;  // only the first rows of every set (and subject); 0: all
+    // "auto": as many question sets together as fit in memory; "task": one after the other. Changes
+    // no number.
+    std::string wave = "auto";
     bool operator==(const Evaluation&) const = default;
   } evaluation;
 

@@ -102,9 +102,9 @@ std::string sweep_text(const Sweep& sweep) {
   out += fmt::format(
       "\n[evaluation]\nperplexity = {}\nlength = {}\nbos = {}\ndivergence = {}\ntasks = "
       "{}\nprofile = {}\n"
-      "mmlu_shots = {}\nlimit = {}\n",
+      "mmlu_shots = {}\nlimit = {}\nwave = {}\n",
       toml_array(e.perplexity), e.length, toml_quote(e.bos), e.divergence, toml_array(e.tasks),
-      toml_quote(e.profile), e.mmlu_shots, e.limit);
+      toml_quote(e.profile), e.mmlu_shots, e.limit, toml_quote(e.wave));
   out += fmt::format(
       "\n[run]\nstages = {}\nreplicas = {}\nthreads = {}\ndevice = {}\nmemory = {}\ndeadline = "
       "\"{}s\"\n"

@@ -8,6 +8,7 @@
 #include <set>
 #include <thread>
 
+#include "core/methods/activation_grids.hpp"
 #include "core/model/segments.hpp"
 #include "kernels/error.hpp"
 #include "kernels/sha256.hpp"
@@ -194,6 +195,14 @@ Task reopen_task(const Sweep& sweep, const TaskInput& input) {
     throw Error(
         fmt::format("task {}: its files have changed since the run began", input.header.task));
   return task;
+}
+
+bool asks_alone(const Recipe& recipe) {
+  const ActivationGrids grids = recipe_activation_grids(recipe);
+  const auto spans = [](const ActivationGrid& grid) {
+    return grid.active() && grid.range == RangeOf::tensor;
+  };
+  return spans(grids.qkv) || std::any_of(grids.taps.begin(), grids.taps.end(), spans);
 }
 
 std::vector<RequestPack> lone_packs(const TokenRequests& requests) {

@@ -33,7 +33,9 @@ void broadcast_tasks(const dist::Comm& world, const Sweep& sweep, std::vector<Ta
 // Error if the files are not what they were.
 Task reopen_task(const Sweep& sweep, const TaskInput& input);
 
-// Packs for a recipe: requests go alone where activation grids are fitted to a whole sequence.
+// Whether a recipe's requests go alone: no sequence may share rows with another where activation
+// grids are fitted to a whole sequence.
+bool asks_alone(const Recipe& recipe);
 std::vector<RequestPack> lone_packs(const TokenRequests& requests);
 
 }  // namespace bitgrid

@@ -84,8 +84,8 @@ void expect_same(const RankCounters& a, const RankCounters& b) {
   using C = RankCounters;
   expect_fields(a, b, &C::rank, &C::stage, &C::replica, &C::host, &C::layers_read,
                 &C::weight_bytes_read, &C::calibration_windows, &C::evaluation_windows,
-                &C::rows_solved, &C::layers_quantized, &C::layers_replayed, &C::peak_memory_bytes,
-                &C::seconds);
+                &C::rows_solved, &C::layers_quantized, &C::layers_replayed, &C::requests_scored,
+                &C::peak_memory_bytes, &C::seconds);
 }
 
 void expect_same(const LinearSummary& a, const LinearSummary& b) {
@@ -394,6 +394,7 @@ RankCounters sample_counters(int rank) {
   c.rows_solved = {100, 200};
   c.layers_quantized = {1, 1};
   c.layers_replayed = {0, 1};
+  c.requests_scored = 40;
   c.peak_memory_bytes = 5 << 20;
   c.seconds = {{"forward", 1.5}, {"wait", 0.25}};
   return c;

@@ -199,10 +199,10 @@ gptq-w4-g32 failed: layer 1: mlp.down_proj: the Gram matrix is not finite
 gptq-w3-pc: 1 of 14 linears fell back to rounding to nearest
 )";
   const std::string ranks = R"(
-rank  stage  replica  host  layers read  bytes read  calibration windows  evaluation windows  rows solved  quantized  replayed   memory  forward    wait
-0     0      0        n0              1   976.6 KiB                   63                  17          300          2         1  5.0 MiB   1.50 s  0.25 s
-1     0      1        n1              2     1.9 MiB                   63                  17          300          2         1  5.0 MiB   1.50 s  0.25 s
-all                                   3     2.9 MiB                  126                  34          600          4         2  5.0 MiB   3.00 s  0.50 s
+rank  stage  replica  host  layers read  bytes read  calibration windows  evaluation windows  rows solved  quantized  replayed  requests scored   memory  forward    wait
+0     0      0        n0              1   976.6 KiB                   63                  17          300          2         1               40  5.0 MiB   1.50 s  0.25 s
+1     0      1        n1              2     1.9 MiB                   63                  17          300          2         1               40  5.0 MiB   1.50 s  0.25 s
+all                                   3     2.9 MiB                  126                  34          600          4         2               80  5.0 MiB   3.00 s  0.50 s
 )";
   EXPECT_EQ(show(Reader::open(run()), false), run() + cells);
   EXPECT_EQ(show(Reader::open(run()), true), run() + cells + ranks);

@@ -551,7 +551,7 @@ TEST(Plan, ComparingCostsAHeadAndTheBaselinesStates) {
 // head.
 TEST(Plan, QuestionSetsCostTheirPacks) {
   EvaluationSizes sizes;
-  sizes.tasks = {{"mmlu", 400, 5000, 90000, 400, 2048}};
+  sizes.tasks = {{"mmlu", 400, 5000, 90000, 400, 2048, {2048, 2048, 904}}};
   const LlamaConfig config = llama_8b();
   const Plan plan = make_plan(sweep_of(kFp16), config, {1, 2, 3}, sizes, {});
   const double linears = 2 * 5000.0 * static_cast<double>(parameter_counts(config).layer_linears);
@@ -562,6 +562,85 @@ TEST(Plan, QuestionSetsCostTheirPacks) {
   EXPECT_EQ(plan.memory.head, memory_bytes(config, 1).head);
   EXPECT_EQ(plan.memory.scratch, 3 * memory_bytes(config, 2048).window_scratch);
   EXPECT_NE(plan_text(plan).find("mmlu, 400 requests in 5000 tokens"), std::string::npos);
+}
+
+// What does not fit beside calibration is left to further waves, which have only weights, head and
+// scratch beside them; a set that does not fit there alone is asked in parts.
+TEST(PlanWaves, ByMemory) {
+  EvaluationSizes sizes;
+  const std::vector<std::int64_t> packs(100, 2048);
+  sizes.tasks = {{"piqa", 400, 2048, 90000, 400, 2048, {2048}},
+                 {"mmlu", 400, 100 * 2048, 90000, 400, 2048, packs}};
+  const LlamaConfig config = llama_8b();
+  Sweep sweep = sweep_of(kGptq);
+  const RankMemory whole = rank_memory(sweep, config, {}, sizes);
+  EXPECT_EQ(whole.waves, 1);
+  const std::int64_t pack = 4 * 4096 * 2048;
+  EvaluationSizes no_sets = sizes;
+  no_sets.tasks.resize(1);
+  const std::int64_t beside = rank_memory(sweep, config, {}, no_sets).total() - pack;
+  EXPECT_EQ(whole.total(), beside + 101 * pack);
+  // Room for piqa alone in the first job: calibration, its taps and its statistics fill memory. The
+  // waves after it have room for all of the rest.
+  sweep.run.memory_bytes = beside + 3 * pack;
+  const RankMemory two = rank_memory(sweep, config, {}, sizes);
+  EXPECT_EQ(two.waves, 2);
+  EXPECT_EQ(two.rooms.calibrating, 3 * 2048);
+  EXPECT_TRUE(two.keeps_widest_tap);
+  EXPECT_LE(two.total(), sweep.run.memory_bytes);
+  EXPECT_EQ(memory_warning(two), "");
+  const Plan plan = make_plan(sweep, config, {}, sizes, {});
+  EXPECT_NE(plan_text(plan).find("\nquestion sets: 2 waves, with the layers replayed"),
+            std::string::npos);
+  EXPECT_EQ(plan.cells[0].waves, 2);
+  // Each replay reads all layers once more.
+  const double replay = 32 * 6 * static_cast<double>(parameter_counts(config).layer_linears) / 1e10;
+  sweep.run.memory_bytes = 0;
+  EXPECT_NEAR(plan.seconds - make_plan(sweep, config, {}, sizes, {}).seconds, replay, 1e-3);
+
+  // The baseline has no calibration: weights, head, scratch, and the packs in parts of 30.
+  Sweep plain = sweep_of(kFp16);
+  const std::int64_t alone = rank_memory(plain, config, {}, sizes).total() - 101 * pack;
+  plain.run.memory_bytes = alone + 30 * pack;
+  const RankMemory parts = rank_memory(plain, config, {}, sizes);
+  EXPECT_EQ(parts.waves, 5);  // piqa, then mmlu's 30, 30, 30 and 10
+  EXPECT_EQ(parts.total(), plain.run.memory_bytes);
+}
+
+// Cells that go together go on doing so; packs wait for a wave of their own.
+TEST(PlanWaves, DoNotCostSharing) {
+  EvaluationSizes sizes;
+  sizes.tasks = {{"mmlu", 400, 20480, 90000, 400, 2048, std::vector<std::int64_t>(10, 2048)}};
+  Sweep sweep = sweep_of("[[grid]]\nmethod = \"gptq\"\nbits = [4, 3]\ninputs = \"full\"\n");
+  const std::int64_t pack = 4 * 4096 * 2048;
+  const RankMemory whole = rank_memory(sweep, llama_8b(), {}, sizes);
+  sweep.run.memory_bytes = whole.total() - 2 * pack;
+  const RankMemory less = rank_memory(sweep, llama_8b(), {}, sizes);
+  EXPECT_EQ(less.shared_cells, 2);
+  EXPECT_EQ(less.waves, 2);
+  EXPECT_EQ(less.rooms.shared, 9 * 2048);
+}
+
+TEST(PlanWaves, SetBySet) {
+  EvaluationSizes sizes;
+  for (const char* task : {"piqa", "boolq", "mmlu"})
+    sizes.tasks.push_back({task, 400, 2048, 90000, 400, 2048, {2048}});
+  Sweep sweep = sweep_of(kFp16);
+  sweep.evaluation.wave = "task";
+  const RankMemory memory = rank_memory(sweep, llama_8b(), {}, sizes);
+  EXPECT_EQ(memory.waves, 3);
+  EXPECT_EQ(memory.hidden, 4 * 4096 * 2048);
+}
+
+// Where memory does not suffice anyway there is one warning, not a wave for every pack.
+TEST(PlanWaves, AreNotManyWhereNothingFits) {
+  EvaluationSizes sizes;
+  sizes.tasks = {{"mmlu", 400, 204800, 90000, 400, 2048, std::vector<std::int64_t>(100, 2048)}};
+  Sweep sweep = sweep_of(kFp16);
+  sweep.run.memory_bytes = 32 * kMiB;
+  const RankMemory memory = rank_memory(sweep, llama_8b(), {}, sizes);
+  EXPECT_LE(memory.waves, 10);
+  EXPECT_NE(memory_warning(memory), "");
 }
 
 TEST(PlanTime, CountsOperationsOnOneRank) {

@@ -54,6 +54,24 @@ TEST(ProgressInAFile, OneLineEach) {
             "gptq-w4-g32: cell 1/3, 1.70 s, wikitext2 6.12\n");
 }
 
+// A cell whose question sets come in waves counts once, when the last one is in; until then its
+// layers are passed as often as it has waves.
+TEST(ProgressInAFile, Waves) {
+  Bench b(false);
+  ProgressEvent wave = event(0, 2, 1.5, "");
+  wave.wave_count = 2;
+  b.progress.layer_done(wave);
+  b.progress.wave_done(wave);
+  wave.wave = 1;
+  b.progress.layer_done(wave);
+  b.progress.cell_done(wave);
+  EXPECT_EQ(b.take(),
+            "gptq-w4-g32, wave 1/2: layer 3/4 done, 1.50 s\n"
+            "gptq-w4-g32, wave 1/2: 1.50 s\n"
+            "gptq-w4-g32, wave 2/2: layer 3/4 done, 1.50 s\n"
+            "gptq-w4-g32: cell 1/3, 1.50 s\n");
+}
+
 TEST(ProgressOnATerminal, BarIsRedrawnInPlace) {
   Bench b(true);
   b.now += 2;

@@ -47,7 +47,7 @@ TEST(SweepErrors, UnknownKeysAndTables) {
        "f.toml:4: unknown key 'bso' in [evaluation]; did you mean 'bos'?"},
       {"[evaluation.more]\nx = 1" GRID,
        "f.toml:3: unknown table 'more' in [evaluation]; known: bos, divergence, length, "
-       "limit, mmlu_shots, perplexity, profile, tasks"},
+       "limit, mmlu_shots, perplexity, profile, tasks, wave"},
       {"\"a\\nb\" = 1" GRID,
        "f.toml:3: unknown key 'a?b'; known: calibration, data, evaluation, grid, model, name, "
        "output, run"},
@@ -162,6 +162,8 @@ TEST(SweepErrors, QuestionSets) {
        ".toml file that defines one)"},
       {"[evaluation]\nmmlu_shots = 6" GRID,
        "f.toml:4: evaluation.mmlu_shots: expected an integer from 0 to 5, found 6"},
+      {"[evaluation]\nwave = \"all\"" GRID,
+       "f.toml:4: evaluation.wave: expected one of auto, task, found 'all'"},
       {"[evaluation]\nprofile = \"lmeh\"" GRID,
        "f.toml:4: evaluation.profile: expected one of study, lmeh-0.4, lmeh-0.5, found 'lmeh'"},
       {"[evaluation]\ntasks = [\"piqa\", \"piqa\"]" GRID,

@@ -69,6 +69,7 @@ tasks = ["piqa", "own/quiz.toml"]
 profile = "study"
 mmlu_shots = 2
 limit = 7
+wave = "task"
 [[grid]]
 method = "rtn"
 bits = 4
@@ -95,7 +96,8 @@ keep = "metrics"
                                              {"piqa", "/sweeps/a/own/quiz.toml"},
                                              "study",
                                              2,
-                                             7}));
+                                             7,
+                                             "task"}));
   EXPECT_EQ(s.run, (Sweep::Run{2, 3, 4, "cuda", 1610612736, 7200, true, false}));
   EXPECT_THAT(names(s), ElementsAre("rtn-w4-pc"));
 }
@@ -262,6 +264,7 @@ tasks = []
 profile = "lmeh-0.4"
 mmlu_shots = 5
 limit = 0
+wave = "auto"
 
 [run]
 stages = "auto"
