@@ -267,6 +267,59 @@ TEST(BinarySlab, TotalsAndSalience) {
   }
 }
 
+// Where all columns weigh the same, the second plane takes k·(μ₂² + α₂²) off what the first one
+// left of a row's k values, be they spread, heavy-tailed, of one sign, two values or one.
+TEST(BinarySlab, TheSecondPlaneNeverMakesItWorse) {
+  constexpr std::int64_t kKinds = 5;
+  for (const auto& [rows, columns] :
+       {std::pair{1L, 1L}, {3L, 3L}, {16L, 4L}, {17L, 33L}, {5L, 129L}, {129L, 20L}})
+    for (std::int64_t kind = 0; kind < kKinds; ++kind) {
+      SlabCase c(rows, columns, 60 + static_cast<std::uint64_t>(kind));
+      for (std::int64_t i = 0; i < c.z.size(); ++i) {
+        float& z = c.z.data()[i];
+        const float values[] = {z, z * z * z, 3 + std::fabs(z), z > 0.5f ? 1.1f : -0.3f, 0.7f};
+        z = values[kind];
+      }
+      c.panels = panels_of(c.z.view());
+      std::fill(c.weights.begin(), c.weights.end(), 1.0f);
+      const std::int64_t live = std::ssize(c.ranked);
+      // Every value is salient, or sparse.
+      Matrix<float> values(c.panels.rows(), columns * kPanelRows);
+      const auto row_errors = [&](std::int64_t salient) {
+        Matrix<float> parameters(c.panels.rows(), kSlabParameters * kPanelRows);
+        Matrix<std::uint8_t> codes(c.panels.rows(), columns * kPanelRows);
+        binarize_slab(kPlace, c.panels.view(), c.panels.view(), c.columns(false),
+                      {salient, 0.0f, true, false},
+                      {parameters.view(), codes.view(), values.view()});
+        std::vector<double> errors;
+        for (std::int64_t r = 0; r < rows; ++r) {
+          Values part;
+          for (const std::int32_t j : c.ranked)
+            part.push_back(values(r / kPanelRows, j * kPanelRows + r % kPanelRows));
+          errors.push_back(c.error(c.row(r), {part}));
+        }
+        return errors;
+      };
+      const std::vector<double> once = row_errors(0), twice = row_errors(live);
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const auto at = static_cast<std::size_t>(r);
+        // A value is the sum of three that are rounded to fp32.
+        ASSERT_LE(twice[at], once[at] + 8 * kRoundF32 * c.error(c.row(r), {})) << kind;
+      }
+      for (const bool wide : {false, true}) {
+        const std::int64_t tried = std::min<std::int64_t>(live - 1, 49);
+        Matrix<double> first(c.panels.rows(), 96), second(c.panels.rows(), 96);
+        slab_column_errors(kPlace, c.panels.view(), c.columns(wide), 1, tried, first.view());
+        slab_column_errors(kPlace, c.panels.view(), c.columns(wide), 2, tried, second.view());
+        double magnitude = 0;
+        for (std::int64_t r = 0; r < rows; ++r) magnitude += c.error(c.row(r), {});
+        for (std::int64_t p = 0; p < first.rows(); ++p)
+          for (std::int64_t i = 0; i < tried; ++i)
+            ASSERT_LE(second(p, i), first(p, i) + (wide ? 1e-12 : kTolerance) * magnitude) << kind;
+      }
+    }
+}
+
 TEST(BinarySlab, RefusesShapesThatDoNotFit) {
   SlabCase c(17, 5, 50);
   Matrix<double> few(2, 1);

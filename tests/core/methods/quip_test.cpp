@@ -98,6 +98,7 @@ struct Transformed {
     norms = column_norms(place, views);
     factor =
         shared_incoherent_factor(place, work, {norms, v, 12, kind, rescale, 0.0201, "last", true});
+    if (factor.fallback) throw Error("H is not positive definite");
     rotated = rotate_weight(place, w.view(), factor, v, 13, kind);
   }
   // H̃ in column order, without damping.
@@ -510,10 +511,30 @@ TEST(Quip, RefusesWhatIsNotFinite) {
     inputs(3, 4) = bad;
     EXPECT_THROW(round_linear(cpu_place(1), quip(4), weights(4, 32, 27).view(), inputs.view()),
                  Error);
+    Statistics sums;  // of finite inputs that are too large to be summed
+    sums.tokens = 1;
+    sums.gram = Matrix<double>(32, 32);
+    for (std::int64_t i = 0; i < 32; ++i)
+      for (std::int64_t j = 0; j < 32; ++j) sums.gram(i, j) = i == j ? 1 : 0;
+    sums.gram(9, 5) = bad;
+    const Place place = cpu_place(1);
+    SoloTapWork work(place, std::move(sums));
+    try {
+      round_linear(place, quip(4), weights(4, 32, 27).view(), work);
+      FAIL() << "expected an Error";
+    } catch (const Error& e) {
+      EXPECT_THAT(e.what(), testing::AllOf(HasSubstr("gram"), HasSubstr("row 9, column 5")));
+    }
   }
   Matrix<float> large(4, 32);
   large.fill(3e38f);
-  EXPECT_THROW(round_linear(cpu_place(1), quip(4), large.view(), x.view()), Error);
+  try {
+    round_linear(cpu_place(1), quip(4), large.view(), x.view());
+    FAIL() << "expected an Error";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(),
+                testing::AllOf(HasSubstr("self_attn.q_proj"), HasSubstr("too large for fp32")));
+  }
 }
 
 // S says that two columns are correlated beyond what their sizes allow: no damping mends that.
