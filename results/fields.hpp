@@ -89,6 +89,9 @@ struct Loader {
     if (numbers == nullptr || numbers->shape.size() != 1 || numbers->dtype != kColumnType<T>)
       throw Error(fmt::format("{}: dataset {} has the wrong type or shape", where, key));
     values.resize(static_cast<std::size_t>(numbers->shape[0]));
+    if (numbers->bytes.size() != values.size() * sizeof(T))
+      throw Error(fmt::format("{}: dataset {} has {} bytes for {} values", where, key,
+                              numbers->bytes.size(), values.size()));
     if (!values.empty()) std::memcpy(values.data(), numbers->bytes.data(), numbers->bytes.size());
   }
   // One that files of older versions do not have.

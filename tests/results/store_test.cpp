@@ -155,7 +155,10 @@ TEST(Store, TaskColumnsThatDoNotFitAreErrors) {
        {"gold", "greedy", "correct", "choice_norm", "log_likelihood", "document_row"}) {
     Node node = whole;
     Numbers& numbers = std::get<Numbers>(node.datasets.at(name).content);
+    const std::size_t element = numbers.bytes.size() / static_cast<std::size_t>(numbers.shape[0]);
     --numbers.shape[0];
+    EXPECT_THAT(message_of<Error>([&] { task_of(node, "here"); }), HasSubstr(" bytes for "));
+    numbers.bytes = numbers.bytes.first(numbers.bytes.size() - element);
     EXPECT_EQ(message_of<Error>([&] { task_of(node, "here"); }),
               "here: columns of one list differ in length")
         << name;
